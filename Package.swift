@@ -1,0 +1,133 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// The settings of every Swift target: strict from the first commit. See CONTRIBUTING.md.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+let argumentParser: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+
+/// A Swift library, executable or test, with the house's settings.
+func library(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "swerve",
+    products: [
+        .executable(name: "swerve", targets: ["swerve"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    ],
+    targets: [
+        // The meaning of the product: pure values, no kernel.
+        library("RedirectionModel"),
+
+        // The kernel, in Swift's words.
+        .target(name: "CLinuxShims"),
+        .systemLibrary(name: "CLibMNL", pkgConfig: "libmnl"),
+        library("LinuxKernel", ["CLinuxShims", "CLibMNL", "RedirectionModel", systemPackage]),
+
+        // What decides and keeps: the backend protocol and everything above it.
+        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel"]),
+
+        // The eBPF mechanism.
+        .systemLibrary(name: "CSwerveABI", path: "bpf/include"),
+        .systemLibrary(name: "CLibBPF", path: "backends/ebpf/CLibBPF", pkgConfig: "libbpf"),
+        .target(name: "CBPFObjects", path: "backends/ebpf/CBPFObjects"),
+        library("LibBPF", ["CLibBPF", "LinuxKernel", systemPackage], path: "backends/ebpf/LibBPF"),
+        library(
+            "EBPFBackend",
+            [
+                "CBPFObjects", "CSwerveABI", "LibBPF", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ],
+            path: "backends/ebpf/EBPFBackend"),
+
+        // The iptables mechanisms: one rule compiler, two writers.
+        .systemLibrary(name: "CLibIPTC", path: "backends/iptables/CLibIPTC", pkgConfig: "libiptc"),
+        .systemLibrary(
+            name: "CLibNFTNL", path: "backends/iptables/CLibNFTNL", pkgConfig: "libnftnl"),
+        library(
+            "XTables", ["CLibIPTC", "LinuxKernel", systemPackage],
+            path: "backends/iptables/XTables"),
+        library(
+            "NFTables", ["CLibNFTNL", "CLibMNL", "LinuxKernel", systemPackage],
+            path: "backends/iptables/NFTables"),
+        library(
+            "IPTablesBackend",
+            [
+                "XTables", "NFTables", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ],
+            path: "backends/iptables/IPTablesBackend"),
+
+        // The lab: pods, sidecars and a client, on one machine.
+        library("SidecarProxy", [logging, nioCore, nioPosix, nioHTTP1]),
+        library(
+            "Lab",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
+        .executableTarget(
+            name: "swerve",
+            dependencies: [
+                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+            ],
+            swiftSettings: strict),
+
+        // Tests.
+        library("KernelTestSupport", ["LinuxKernel", "RedirectionModel", systemPackage]),
+        tests("RedirectionModelTests", ["RedirectionModel"]),
+        tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+        tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
+        tests(
+            "IPTablesBackendTests",
+            [
+                "IPTablesBackend", "KernelTestSupport", "LinuxKernel", "NFTables", "XTables",
+                "RedirectionEngine", "RedirectionModel", systemPackage,
+            ],
+            resources: [.copy("Golden")]),
+        tests(
+            "EBPFBackendTests",
+            [
+                "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", systemPackage,
+            ]),
+        tests(
+            "KernelTests",
+            [
+                "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", systemPackage,
+            ]),
+        tests(
+            "LabTests",
+            ["KernelTestSupport", "Lab", "LinuxKernel", "RedirectionModel", systemPackage]),
+    ]
+)

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libmnl, as Swift sees it: the library's own header, the kernel's rtnetlink headers, and shims
+ * for what Swift cannot reach. Each names its reason, as in clinux_shims.h.
+ */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+
+/* [errno] Opens a netlink socket that closes on exec. */
+static inline int clibmnl_open(int bus, struct mnl_socket *_Nullable *_Nonnull socket)
+{
+	*socket = mnl_socket_open2(bus, SOCK_CLOEXEC);
+	return *socket ? 0 : -errno;
+}
+
+/* [errno] Binds to a port the kernel chooses. */
+static inline int clibmnl_bind(struct mnl_socket *_Nonnull socket)
+{
+	return mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
+}
+
+/* [errno] Sends one datagram. */
+static inline long clibmnl_send(struct mnl_socket *_Nonnull socket, const void *_Nullable bytes,
+				size_t size)
+{
+	ssize_t result = mnl_socket_sendto(socket, bytes, size);
+
+	return result < 0 ? -errno : result;
+}
+
+/* [errno] Receives one datagram. */
+static inline long clibmnl_receive(struct mnl_socket *_Nonnull socket, void *_Nonnull buffer,
+				   size_t size)
+{
+	ssize_t result = mnl_socket_recvfrom(socket, buffer, size);
+
+	return result < 0 ? -errno : result;
+}
+
+/* [macro] Constants that are macros with casts, or enumerators hidden behind macros. */
+static const int clibmnl_iff_up = IFF_UP;
+static const int clibmnl_ifa_f_nodad = IFA_F_NODAD;
+static const int clibmnl_rt_table_main = RT_TABLE_MAIN;
+static const int clibmnl_rtprot_static = RTPROT_STATIC;
+static const int clibmnl_rt_scope_link = RT_SCOPE_LINK;
+static const int clibmnl_rtn_unicast = RTN_UNICAST;
+static const long clibmnl_rta_dst = RTA_DST;
+static const long clibmnl_rta_gateway = RTA_GATEWAY;
+static const long clibmnl_rta_oif = RTA_OIF;

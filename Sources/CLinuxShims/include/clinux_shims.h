@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linux, as Swift sees it: the calls that Swift cannot make by itself.
+ *
+ * Each function says why it exists:
+ *   [errno]     only C can read errno before anything else runs
+ *   [variadic]  Swift cannot call C functions with variable arguments
+ *   [macro]     the constant or function is a macro
+ *   [nolibc]    the C library has no wrapper, or Swift's importer hides it
+ *   [fork]      the child of a threaded process may only do what C spells out
+ *
+ * All return a value >= 0, or a negative errno.
+ */
+#ifndef CLINUX_SHIMS_H
+#define CLINUX_SHIMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* [variadic] [errno] open(2), always with O_CLOEXEC. */
+int clinux_open(const char *_Nonnull path, int flags, mode_t mode);
+
+/* [errno] close(2). */
+int clinux_close(int fd);
+
+/* [variadic] [errno] fcntl(F_DUPFD_CLOEXEC): a new descriptor for the same thing. */
+int clinux_duplicate(int fd);
+
+/* [errno] pipe2(O_CLOEXEC). */
+int clinux_pipe(int *_Nonnull reader, int *_Nonnull writer);
+
+/* [errno] read(2) and write(2). */
+ssize_t clinux_read(int fd, void *_Nonnull buffer, size_t size);
+ssize_t clinux_write(int fd, const void *_Nonnull bytes, size_t size);
+
+/* [errno] mkdir(2), rmdir(2), chown(2). */
+int clinux_mkdir(const char *_Nonnull path, mode_t mode);
+int clinux_rmdir(const char *_Nonnull path);
+int clinux_chown(const char *_Nonnull path, uid_t uid, gid_t gid);
+
+/* [errno] The inode number of an open file; a namespace's identity. */
+int clinux_inode(int fd, uint64_t *_Nonnull inode);
+
+/* [errno] setns(CLONE_NEWNET) and unshare(CLONE_NEWNET), for the calling thread. */
+int clinux_enter_netns(int fd);
+int clinux_unshare_netns(void);
+
+/* [errno] socket(2), always with SOCK_CLOEXEC. */
+int clinux_socket(int domain, int type, int protocol);
+
+/*
+ * [errno] Calls that take or give a sockaddr. Addresses are 16 bytes, IPv4 mapped into IPv6; the
+ * socket's own domain decides which sockaddr the kernel sees.
+ */
+int clinux_bind(int fd, const uint8_t *_Nonnull address, uint16_t port, uint32_t scope);
+int clinux_connect(int fd, const uint8_t *_Nonnull address, uint16_t port, uint32_t scope);
+int clinux_accept(int fd, int flags, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
+int clinux_local_name(int fd, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
+int clinux_peer_name(int fd, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
+
+/* [errno] listen(2), shutdown(2). */
+int clinux_listen(int fd, int backlog);
+int clinux_shutdown(int fd, int how);
+
+/* [errno] getsockopt(2) and setsockopt(2). */
+int clinux_getsockopt(int fd, int level, int name, void *_Nullable value, uint32_t *_Nonnull size);
+int clinux_setsockopt(int fd, int level, int name, const void *_Nonnull value, uint32_t size);
+
+/* [errno] [macro] SO_RCVTIMEO and SO_SNDTIMEO, in milliseconds. */
+int clinux_set_timeouts(int fd, int milliseconds);
+
+/* [errno] [macro] SO_NETNS_COOKIE (Linux 5.14). */
+int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
+
+/* [errno] poll(2) on one descriptor for input. Returns 0 on timeout, else revents. */
+int clinux_poll_input(int fd, int milliseconds);
+
+/* [errno] kill(2). */
+int clinux_kill(pid_t pid, int signal);
+
+/* What a child process is born with. A descriptor of -1 means the parent's own. */
+struct clinux_birth {
+	const char *const _Nullable *_Nonnull arguments;   /* NULL-terminated */
+	const char *const _Nullable *_Nonnull environment; /* NULL-terminated */
+	int netns;		/* network namespace to enter */
+	int cgroup_procs;	/* cgroup.procs to write itself into */
+	int input, output, error;
+	uid_t uid;
+	gid_t gid;
+	bool drops_privileges;	/* whether uid and gid apply */
+	bool new_session;	/* setsid(2): out of the terminal's signals */
+	const char *_Nullable hosts; /* a file to see as /etc/hosts, in a mount namespace */
+};
+
+/*
+ * [fork] Starts a process. Returns its pid, or the negative errno of the step that failed in
+ * the child, execve(2) included.
+ */
+pid_t clinux_spawn(const struct clinux_birth *_Nonnull birth);
+
+/* [errno] [macro] waitpid(2). *status: the exit code, or 128 + the signal. 0: still running. */
+pid_t clinux_wait(pid_t pid, bool blocking, int *_Nonnull status);
+
+/* [nolibc] [errno] pidfd_open(2) (5.3) and pidfd_getfd(2) (5.6). */
+int clinux_pidfd_open(pid_t pid);
+int clinux_pidfd_getfd(int pidfd, int fd);
+
+/* [macro] [errno] Blocks `signals` in this thread and returns a signalfd for them. */
+int clinux_signal_descriptor(const int *_Nonnull signals, size_t count);
+
+#endif

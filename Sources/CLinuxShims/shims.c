@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include "clinux_shims.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+#define OR_ERRNO(call)                            \
+	({                                        \
+		__typeof__(call) result_ = (call); \
+		result_ < 0 ? -errno : result_;   \
+	})
+
+int clinux_open(const char *path, int flags, mode_t mode)
+{
+	return OR_ERRNO(open(path, flags | O_CLOEXEC, mode));
+}
+
+int clinux_close(int fd)
+{
+	return OR_ERRNO(close(fd));
+}
+
+int clinux_duplicate(int fd)
+{
+	return OR_ERRNO(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+int clinux_pipe(int *reader, int *writer)
+{
+	int ends[2];
+	int result = OR_ERRNO(pipe2(ends, O_CLOEXEC));
+
+	if (result == 0) {
+		*reader = ends[0];
+		*writer = ends[1];
+	}
+	return result;
+}
+
+ssize_t clinux_read(int fd, void *buffer, size_t size)
+{
+	return OR_ERRNO(read(fd, buffer, size));
+}
+
+ssize_t clinux_write(int fd, const void *bytes, size_t size)
+{
+	/* A socket's closed peer is an error to report, not a signal to die of. */
+	ssize_t result = send(fd, bytes, size, MSG_NOSIGNAL);
+
+	if (result < 0 && errno == ENOTSOCK)
+		result = write(fd, bytes, size);
+	return result < 0 ? -errno : result;
+}
+
+int clinux_mkdir(const char *path, mode_t mode)
+{
+	return OR_ERRNO(mkdir(path, mode));
+}
+
+int clinux_rmdir(const char *path)
+{
+	return OR_ERRNO(rmdir(path));
+}
+
+int clinux_chown(const char *path, uid_t uid, gid_t gid)
+{
+	return OR_ERRNO(chown(path, uid, gid));
+}
+
+int clinux_inode(int fd, uint64_t *inode)
+{
+	struct stat status;
+	int result = OR_ERRNO(fstat(fd, &status));
+
+	if (result == 0)
+		*inode = status.st_ino;
+	return result;
+}
+
+int clinux_enter_netns(int fd)
+{
+	return OR_ERRNO(setns(fd, CLONE_NEWNET));
+}
+
+int clinux_unshare_netns(void)
+{
+	return OR_ERRNO(unshare(CLONE_NEWNET));
+}
+
+int clinux_socket(int domain, int type, int protocol)
+{
+	return OR_ERRNO(socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+/* Fills `storage` for the socket's own domain and returns its size, or a negative errno. */
+static int make_name(int fd, const uint8_t *address, uint16_t port, uint32_t scope,
+		     struct sockaddr_storage *storage)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)storage;
+	struct sockaddr_in *v4 = (struct sockaddr_in *)storage;
+	socklen_t size = sizeof(int);
+	int domain;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+		return -errno;
+	memset(storage, 0, sizeof(*storage));
+	storage->ss_family = domain;
+	if (domain == AF_INET) {
+		v4->sin_port = htons(port);
+		memcpy(&v4->sin_addr, address + 12, 4);
+		return sizeof(*v4);
+	}
+	v6->sin6_port = htons(port);
+	v6->sin6_scope_id = scope;
+	memcpy(&v6->sin6_addr, address, 16);
+	return sizeof(*v6);
+}
+
+/* The reverse: 16 bytes of address, IPv4 mapped, and the port in host order. */
+static void take_name(const struct sockaddr_storage *storage, uint8_t *address, uint16_t *port)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)storage;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)storage;
+
+	memset(address, 0, 16);
+	*port = ntohs(v6->sin6_port);
+	if (storage->ss_family == AF_INET6) {
+		memcpy(address, &v6->sin6_addr, 16);
+	} else {
+		address[10] = address[11] = 0xff;
+		memcpy(address + 12, &v4->sin_addr, 4);
+	}
+}
+
+int clinux_bind(int fd, const uint8_t *address, uint16_t port, uint32_t scope)
+{
+	struct sockaddr_storage name;
+	int size = make_name(fd, address, port, scope, &name);
+
+	return size < 0 ? size : OR_ERRNO(bind(fd, (struct sockaddr *)&name, size));
+}
+
+int clinux_connect(int fd, const uint8_t *address, uint16_t port, uint32_t scope)
+{
+	struct sockaddr_storage name;
+	int size = make_name(fd, address, port, scope, &name);
+
+	return size < 0 ? size : OR_ERRNO(connect(fd, (struct sockaddr *)&name, size));
+}
+
+int clinux_accept(int fd, int flags, uint8_t *address, uint16_t *port)
+{
+	struct sockaddr_storage name = {};
+	socklen_t size = sizeof(name);
+	int accepted =
+		OR_ERRNO(accept4(fd, (struct sockaddr *)&name, &size, flags | SOCK_CLOEXEC));
+
+	if (accepted >= 0)
+		take_name(&name, address, port);
+	return accepted;
+}
+
+int clinux_local_name(int fd, uint8_t *address, uint16_t *port)
+{
+	struct sockaddr_storage name = {};
+	socklen_t size = sizeof(name);
+	int result = OR_ERRNO(getsockname(fd, (struct sockaddr *)&name, &size));
+
+	if (result == 0)
+		take_name(&name, address, port);
+	return result;
+}
+
+int clinux_peer_name(int fd, uint8_t *address, uint16_t *port)
+{
+	struct sockaddr_storage name = {};
+	socklen_t size = sizeof(name);
+	int result = OR_ERRNO(getpeername(fd, (struct sockaddr *)&name, &size));
+
+	if (result == 0)
+		take_name(&name, address, port);
+	return result;
+}
+
+int clinux_listen(int fd, int backlog)
+{
+	return OR_ERRNO(listen(fd, backlog));
+}
+
+int clinux_shutdown(int fd, int how)
+{
+	return OR_ERRNO(shutdown(fd, how));
+}
+
+int clinux_getsockopt(int fd, int level, int name, void *value, uint32_t *size)
+{
+	return OR_ERRNO(getsockopt(fd, level, name, value, size));
+}
+
+int clinux_setsockopt(int fd, int level, int name, const void *value, uint32_t size)
+{
+	return OR_ERRNO(setsockopt(fd, level, name, value, size));
+}
+
+int clinux_set_timeouts(int fd, int milliseconds)
+{
+	struct timeval limit = { .tv_sec = milliseconds / 1000,
+				 .tv_usec = milliseconds % 1000 * 1000 };
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+		return -errno;
+	return OR_ERRNO(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
+}
+
+int clinux_netns_cookie(int fd, uint64_t *cookie)
+{
+	socklen_t size = sizeof(*cookie);
+
+	return OR_ERRNO(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size));
+}
+
+int clinux_poll_input(int fd, int milliseconds)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	int result = OR_ERRNO(poll(&poller, 1, milliseconds));
+
+	return result > 0 ? poller.revents : result;
+}
+
+int clinux_kill(pid_t pid, int signal)
+{
+	return OR_ERRNO(kill(pid, signal));
+}
+
+/* Shows `file` as /etc/hosts to this process and its children alone. */
+static int see_hosts(const char *file)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	return OR_ERRNO(mount(file, "/etc/hosts", NULL, MS_BIND, NULL));
+}
+
+static int redirect(int from, int to)
+{
+	return from < 0 ? 0 : OR_ERRNO(dup2(from, to));
+}
+
+/* Everything between fork(2) and execve(2), in the child. Returns only on failure. */
+static int be_born(const struct clinux_birth *birth)
+{
+	sigset_t none;
+	int result = 0;
+
+	if (birth->new_session)
+		setsid();
+	if (birth->cgroup_procs >= 0)
+		result = OR_ERRNO(write(birth->cgroup_procs, "0", 1));
+	if (result >= 0 && birth->netns >= 0)
+		result = clinux_enter_netns(birth->netns);
+	if (result >= 0 && birth->hosts)
+		result = see_hosts(birth->hosts);
+	if (result >= 0)
+		result = redirect(birth->input, 0);
+	if (result >= 0)
+		result = redirect(birth->output, 1);
+	if (result >= 0)
+		result = redirect(birth->error, 2);
+	if (result >= 0 && birth->drops_privileges) {
+		result = OR_ERRNO(setgroups(0, NULL));
+		if (result >= 0)
+			result = OR_ERRNO(setresgid(birth->gid, birth->gid, birth->gid));
+		if (result >= 0)
+			result = OR_ERRNO(setresuid(birth->uid, birth->uid, birth->uid));
+	}
+	if (result < 0)
+		return result;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
+	execvpe(birth->arguments[0], (char *const *)birth->arguments,
+		(char *const *)birth->environment);
+	return -errno;
+}
+
+pid_t clinux_spawn(const struct clinux_birth *birth)
+{
+	int failure = 0, reader, writer;
+	int result = clinux_pipe(&reader, &writer);
+	pid_t pid;
+
+	if (result < 0)
+		return result;
+	pid = OR_ERRNO(fork());
+	if (pid == 0) {
+		failure = be_born(birth);
+		(void)!write(writer, &failure, sizeof(failure));
+		_exit(127);
+	}
+	close(writer);
+	/* Nothing to read means that execve closed the pipe: the child lives. */
+	if (pid > 0 && read(reader, &failure, sizeof(failure)) == sizeof(failure)) {
+		waitpid(pid, NULL, 0);
+		pid = failure;
+	}
+	close(reader);
+	return pid;
+}
+
+pid_t clinux_wait(pid_t pid, bool blocking, int *status)
+{
+	int raw = 0;
+	pid_t result;
+
+	do {
+		result = OR_ERRNO(waitpid(pid, &raw, blocking ? 0 : WNOHANG));
+	} while (result == -EINTR);
+	*status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
+	return result;
+}
+
+int clinux_pidfd_open(pid_t pid)
+{
+	return OR_ERRNO((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
+int clinux_pidfd_getfd(int pidfd, int fd)
+{
+	return OR_ERRNO((int)syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
+int clinux_signal_descriptor(const int *signals, size_t count)
+{
+	sigset_t set;
+	size_t i;
+
+	sigemptyset(&set);
+	for (i = 0; i < count; i++)
+		sigaddset(&set, signals[i]);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	return OR_ERRNO(signalfd(-1, &set, SFD_CLOEXEC));
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinuxShims
+internal import SystemPackage
+
+/// A cgroup of the version 2 hierarchy, by its path (cgroups(7)).
+package struct Cgroup: Hashable, Sendable {
+    package let path: String
+
+    package init(path: String) { self.path = path }
+
+    /// The root of the cgroup2 hierarchy, wherever it is mounted.
+    ///
+    /// On hybrid systems that is `/sys/fs/cgroup/unified`, so it is looked up, never assumed.
+    package static func root() throws(KernelError) -> Cgroup {
+        let mounts = try readFile("/proc/self/mountinfo")
+        for line in mounts.split(separator: "\n") {
+            // proc(5): … (5) mount point … "-" filesystem type …
+            let fields = line.split(separator: " ")
+            guard let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count,
+                fields[dash + 1] == "cgroup2", fields.count > 4, fields[3] == "/"
+            else { continue }
+            return Cgroup(path: String(fields[4]))
+        }
+        throw KernelError("find cgroup2 in /proc/self/mountinfo", .noSuchFileOrDirectory)
+    }
+
+    package func child(_ name: String) -> Cgroup { Cgroup(path: path + "/" + name) }
+
+    /// Makes the directory; it is not an error if it is there.
+    package func create() throws(KernelError) {
+        do throws(KernelError) {
+            try kernel("mkdir(\(path))") { unsafe clinux_mkdir(path, 0o755) }
+        } catch where error.errno == .fileExists {}
+    }
+
+    /// Makes a child with a name nobody has used, for what must not meet anything else.
+    package static func createUnique(prefix: String) throws(KernelError) -> Cgroup {
+        let cgroup = try root().child("\(prefix)-\(UInt64.random(in: 0 ... .max))")
+        try cgroup.create()
+        return cgroup
+    }
+
+    /// Opens the directory, for bpf(2) to attach to.
+    package func open() throws(KernelError) -> OwnedDescriptor {
+        try OwnedDescriptor.open(path, .directory)
+    }
+
+    /// Opens `cgroup.procs`, for a child process to write itself into.
+    package func openProcesses() throws(KernelError) -> OwnedDescriptor {
+        try OwnedDescriptor.open(path + "/cgroup.procs", .write)
+    }
+
+    /// Moves a process here; 0 is the caller.
+    package func add(_ process: Int32) throws(KernelError) {
+        try openProcesses().write("\(process)")
+    }
+
+    /// Ends every process of the subtree (`cgroup.kill`, Linux 5.14).
+    package func killAll() throws(KernelError) {
+        try OwnedDescriptor.open(path + "/cgroup.kill", .write).write("1")
+    }
+
+    /// True while a process lives in the subtree.
+    package func isPopulated() throws(KernelError) -> Bool {
+        try readFile(path + "/cgroup.events").contains("populated 1")
+    }
+
+    /// Removes the empty directory; it is not an error if it is gone.
+    package func remove() throws(KernelError) {
+        do throws(KernelError) {
+            try kernel("rmdir(\(path))") { unsafe clinux_rmdir(path) }
+        } catch where error.errno == .noSuchFileOrDirectory {}
+    }
+}

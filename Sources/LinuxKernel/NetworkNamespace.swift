@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinuxShims
+internal import RedirectionModel
+
+/// A network namespace, held open by a descriptor so that it outlives its processes.
+package final class NetworkNamespace: Sendable {
+    private let descriptor: OwnedDescriptor
+
+    /// The number of the descriptor, for a system call that only looks at it.
+    package var rawDescriptor: CInt { descriptor.rawValue }
+
+    /// The nsfs inode: equal for two handles of one namespace, network_namespaces(7).
+    package let inode: UInt64
+
+    private init(taking descriptor: consuming OwnedDescriptor) throws(KernelError) {
+        inode = try descriptor.inode()
+        self.descriptor = descriptor
+    }
+
+    /// Opens a namespace by a file that names it: `/run/netns/x`, `/proc/7/ns/net`.
+    package static func open(_ path: String) throws(KernelError) -> NetworkNamespace {
+        try NetworkNamespace(taking: OwnedDescriptor.open(path))
+    }
+
+    /// The namespace of the calling thread.
+    package static func current() throws(KernelError) -> NetworkNamespace {
+        try open("/proc/thread-self/ns/net")
+    }
+
+    /// Makes an empty namespace, its loopback interface up.
+    package static func create() throws(KernelError) -> NetworkNamespace {
+        let created = try returningHome { () throws(KernelError) in
+            try kernel("unshare(CLONE_NEWNET)") { clinux_unshare_netns() }
+            return try current()
+        }
+        var links = try RouteNetlink.open(in: created)
+        try links.setUp("lo")
+        return created
+    }
+
+    /// Runs `body` inside the namespace, on the calling thread, and comes back.
+    ///
+    /// The namespace is a property of the *thread*, so nothing may suspend while inside:
+    /// `body` is synchronous, and the type system keeps it that way. Make only system calls in
+    /// there: a library that starts a thread would leave it in the pod for good (ADR 0008).
+    /// A socket remembers the namespace it was born in, so open sockets in there and take
+    /// them out.
+    package func run<Value: ~Copyable>(
+        _ body: () throws(KernelError) -> Value
+    ) throws(KernelError) -> Value {
+        try returningHome { () throws(KernelError) in
+            try kernel("setns(CLONE_NEWNET)") { clinux_enter_netns(descriptor.rawValue) }
+            return try body()
+        }
+    }
+
+    /// The cookie the kernel gives the namespace for its whole life (SO_NETNS_COOKIE, 5.14).
+    package func cookie() throws(KernelError) -> UInt64 {
+        let socket = try run { () throws(KernelError) in try Socket.open(.tcp, .ipv4) }
+        var cookie: UInt64 = 0
+        try kernel("getsockopt(SO_NETNS_COOKIE)") {
+            unsafe clinux_netns_cookie(socket.rawDescriptor, &cookie)
+        }
+        return cookie
+    }
+}
+
+extension NetworkNamespace: Equatable {
+    package static func == (left: NetworkNamespace, right: NetworkNamespace) -> Bool {
+        left.inode == right.inode
+    }
+}
+
+/// Runs `body`, then puts the calling thread back into the namespace it started in.
+private func returningHome<Value: ~Copyable>(
+    _ body: () throws(KernelError) -> Value
+) throws(KernelError) -> Value {
+    let home = try OwnedDescriptor.open("/proc/thread-self/ns/net")
+    defer {
+        // Better to stop than to let this thread speak from inside a pod.
+        let status = clinux_enter_netns(home.rawValue)
+        precondition(status == 0, "setns(home) failed with errno \(-status)")
+    }
+    return try body()
+}

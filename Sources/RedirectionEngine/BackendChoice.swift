@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What the operator asked for.
+package enum Wish: Hashable, Sendable {
+    case automatic
+    case exactly(Mechanism)
+}
+
+/// A mechanism and the sentence that explains it.
+package struct Choice: Hashable, Sendable {
+    package let mechanism: Mechanism
+    package let reason: String
+}
+
+/// Why no mechanism could be chosen.
+package enum ChoiceError: Error, Hashable {
+    /// The one that was asked for cannot run here; it is never replaced by another.
+    case unmet(Mechanism, missing: [FeatureReport])
+    /// None can.
+    case nothingFits([Assessment])
+}
+
+extension ChoiceError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .unmet(let mechanism, let missing):
+            "\(mechanism) was asked for and cannot run here: " + Self.list(missing)
+        case .nothingFits(let assessments):
+            "no mechanism can run here: "
+                + assessments.map { "\($0.mechanism): \(Self.list($0.missing))" }
+                .joined(separator: "; ")
+        }
+    }
+
+    static func list(_ missing: [FeatureReport]) -> String {
+        missing.map { report in
+            switch report.answer {
+            case .yes: report.feature
+            case .no(let reason): "no \(report.feature) (\(reason); since Linux \(report.since))"
+            case .unknown(let reason): "\(report.feature) unknown (\(reason))"
+            }
+        }.joined(separator: ", ")
+    }
+}
+
+/// The first kernel on which `automatic` tries eBPF, whatever the probes say.
+private let oldestAutomaticEBPF = KernelVersion(5, 4)
+
+/// Chooses a mechanism from what the operator wants and the kernel has.
+///
+/// `assessments` come in order of preference. An explicit wish is never overridden: running
+/// something else than configured would be a security decision made by a fallback.
+package func choose(
+    _ wish: Wish, among assessments: [Assessment], on version: KernelVersion
+) throws(ChoiceError) -> Choice {
+    switch wish {
+    case .exactly(let mechanism):
+        let assessment = assessments.first { $0.mechanism == mechanism }
+        guard let assessment, assessment.missing.isEmpty else {
+            throw .unmet(mechanism, missing: assessment?.missing ?? [])
+        }
+        return Choice(mechanism: mechanism, reason: "asked for")
+    case .automatic:
+        var passedOver: [String] = []
+        for assessment in assessments {
+            if let obstacle = obstacle(to: assessment, on: version) {
+                passedOver.append("\(assessment.mechanism): \(obstacle)")
+            } else {
+                let reason = passedOver.isEmpty ? "preferred, and everything it needs is here" : ""
+                return Choice(
+                    mechanism: assessment.mechanism,
+                    reason: reason + passedOver.joined(separator: "; "))
+            }
+        }
+        throw .nothingFits(assessments)
+    }
+}
+
+/// Why `automatic` does not take the mechanism, or `nil`.
+private func obstacle(to assessment: Assessment, on version: KernelVersion) -> String? {
+    if assessment.mechanism == .ebpf, version < oldestAutomaticEBPF {
+        return "kernel \(version) is older than \(oldestAutomaticEBPF)"
+    }
+    return assessment.missing.isEmpty ? nil : ChoiceError.list(assessment.missing)
+}

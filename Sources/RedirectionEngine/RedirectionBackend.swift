@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import RedirectionModel
+
+/// One way of moving a workload's traffic to its sidecar.
+///
+/// The engine decides *what* is redirected; a backend only makes the kernel do it. Every
+/// backend passes the contract suite (`BackendContract`), which spells this out:
+///
+/// - `apply` is idempotent, and replaces what an earlier call installed.
+/// - `apply` is atomic as traffic sees it: the old plan or the new one, never a gap.
+/// - `apply` of a plan the backend cannot express exactly throws `.inexpressible` and changes
+///   nothing.
+/// - `remove` succeeds for a workload the backend does not know.
+/// - `installed` reads the kernel, not memory, so that a restarted agent can take over.
+package protocol RedirectionBackend: Sendable {
+    var mechanism: Mechanism { get }
+
+    /// Makes the workload's traffic follow `plan`.
+    func apply(_ plan: RedirectionPlan, to workload: Workload) async throws(RedirectionError)
+
+    /// Leaves the workload's traffic as if this backend had never touched it.
+    func remove(from workload: Workload) async throws(RedirectionError)
+
+    /// The plan this backend has in the kernel for the workload, `nil` for none.
+    func installed(in workload: Workload) async throws(RedirectionError) -> PlanFingerprint?
+}

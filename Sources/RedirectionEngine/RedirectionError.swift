@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import LinuxKernel
+
+/// Why a workload could not be redirected, sorted by what the caller should do next.
+package enum RedirectionError: Error, Hashable {
+    /// The kernel lacks something this backend needs; try another backend.
+    case unsupported(feature: String, because: String)
+    /// The plan says something this backend cannot carry out exactly; try another backend.
+    case inexpressible(part: String, mechanism: Mechanism)
+    /// A limit of the kernel or of a map is reached; nothing was truncated, nothing applied.
+    case limit(String)
+    /// The kernel refused a step for a reason of its own; retry with backoff.
+    case kernel(KernelError, during: String)
+}
+
+extension RedirectionError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .unsupported(let feature, let reason):
+            "this kernel has no \(feature): \(reason)"
+        case .inexpressible(let part, let mechanism):
+            "\(mechanism) cannot express \(part); choose another mechanism or change the policy"
+        case .limit(let text): text
+        case .kernel(let error, let step): "\(step): \(error)"
+        }
+    }
+}
+
+/// Names the step that a kernel error interrupted.
+package func during<Value: ~Copyable>(
+    _ step: @autoclosure () -> String, _ body: () throws(KernelError) -> Value
+) throws(RedirectionError) -> Value {
+    do throws(KernelError) {
+        return try body()
+    } catch {
+        throw .kernel(error, during: step())
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension RedirectionPlan {
+    /// Returns what happens to `flow`: the meaning of the product.
+    ///
+    /// Everything a backend installs is compiled from or checked against this function. The
+    /// order of the rules is the order of docs/semantics.md: the first that matches decides.
+    package func verdict(for flow: Flow) -> Verdict {
+        guard isEnabled else { return Verdict(.pass, .disabled) }
+        return switch flow.direction {
+        case .outbound: outboundVerdict(for: flow)
+        case .inbound: inboundVerdict(for: flow)
+        }
+    }
+
+    private func outboundVerdict(for flow: Flow) -> Verdict {
+        let destination = flow.destination.address
+        if let verdict = unmanagedVerdict(for: flow) { return verdict }
+        let isFromSidecar = flow.owner.map(sidecar.owns) ?? false
+        if isFromSidecar, ownAddresses.contains(destination), !destination.isLoopback {
+            return Verdict(.redirectInbound(port: sidecar.inboundPort), .selfCall)
+        }
+        if isFromSidecar { return Verdict(.pass, .sidecar) }
+        if destination.isLoopback { return Verdict(.pass, .loopback) }
+        if ownAddresses.contains(destination) { return Verdict(.pass, .ownAddress) }
+        if let owner = flow.owner {
+            if excludedUIDs.contains(owner.uid) { return Verdict(.pass, .uid) }
+            if excludedGIDs.contains(owner.gid) { return Verdict(.pass, .gid) }
+        }
+        if let reason = exclusion(of: flow, by: outbound, peer: destination, named: .cidrExcluded) {
+            return Verdict(.pass, reason)
+        }
+        return Verdict(.redirectOutbound(port: sidecar.outboundPort), .outbound)
+    }
+
+    private func inboundVerdict(for flow: Flow) -> Verdict {
+        let source = flow.source.address
+        if flow.interface == "lo" { return Verdict(.pass, .loopback) }
+        if let verdict = unmanagedVerdict(for: flow) { return verdict }
+        let ports = sidecar.ownPorts
+        if ports.contains(flow.destination.port) || flow.destination.port == sidecar.inboundPort {
+            return Verdict(.pass, .sidecarPort)
+        }
+        if let reason = exclusion(of: flow, by: inbound, peer: source, named: .sourceExcluded) {
+            return Verdict(.pass, reason)
+        }
+        return Verdict(.redirectInbound(port: sidecar.inboundPort), .inbound)
+    }
+
+    /// The verdict on what is not TCP, or of a family the plan does not manage.
+    private func unmanagedVerdict(for flow: Flow) -> Verdict? {
+        guard flow.protocol == .tcp else { return Verdict(.pass, .protocol) }
+        return switch policy(for: flow.destination.address.family) {
+        case .managed: nil
+        case .pass: Verdict(.pass, .family)
+        case .drop: Verdict(.drop, .family)
+        }
+    }
+
+    /// Why `selection` leaves the flow alone, or `nil` when it does not.
+    ///
+    /// `peer` is the address the selection's networks speak of, and `reason` the name of an
+    /// exclusion by it.
+    private func exclusion(
+        of flow: Flow, by selection: Selection, peer: IPAddress, named reason: Reason
+    ) -> Reason? {
+        if selection.excludedInterfaces.contains(flow.interface) { return .interface }
+        if selection.excludedNetworks.contains(where: { $0.contains(peer) }) { return reason }
+        if selection.excludedPorts.contains(flow.destination.port) { return .portExcluded }
+        return selection.includes(port: flow.destination.port, peer: peer) ? nil : .notIncluded
+    }
+}

@@ -1,0 +1,1 @@
+#include <libnftnl/rule.h>
