@@ -103,7 +103,12 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests.
-        library("KernelTestSupport", ["LinuxKernel", "RedirectionModel", systemPackage]),
+        library(
+            "KernelTestSupport",
+            [
+                "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),

@@ -247,6 +247,16 @@ int clinux_poll_input(int fd, int milliseconds)
 	return result > 0 ? poller.revents : result;
 }
 
+int clinux_assume_owner(uid_t uid, gid_t gid)
+{
+	/* Only uid 0 may change the group, so it is the first to go and the last to return. */
+	if (uid == 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return -errno;
+	if (syscall(SYS_setresgid, gid, gid, 0) < 0)
+		return -errno;
+	return uid == 0 ? 0 : OR_ERRNO((int)syscall(SYS_setresuid, uid, uid, 0));
+}
+
 int clinux_kill(pid_t pid, int signal)
 {
 	return OR_ERRNO(kill(pid, signal));

@@ -77,6 +77,12 @@ int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
 /* [errno] poll(2) on one descriptor for input. Returns 0 on timeout, else revents. */
 int clinux_poll_input(int fd, int milliseconds);
 
+/*
+ * [nolibc] [errno] The owner of what the calling *thread* does next; libc's setresuid(2) would
+ * change every thread. The saved ids stay 0, so that 0, 0 leads back.
+ */
+int clinux_assume_owner(uid_t uid, gid_t gid);
+
 /* [errno] kill(2). */
 int clinux_kill(pid_t pid, int signal);
 
