@@ -2,7 +2,10 @@
 /*
  * libnftnl, as Swift sees it: the library's own headers and the kernel's constants. Nothing here
  * needs a shim: objects are opaque, and a message is built into the caller's buffer.
+ *
+ * netinet/in.h comes first: linux/in.h then leaves out what the C library has defined.
  */
+#include <netinet/in.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/common.h>

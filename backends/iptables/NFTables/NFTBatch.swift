@@ -85,6 +85,7 @@ package struct NFTBatch: ~Copyable {
         for (attribute, value) in facts {
             unsafe nftnl_set_set_u32(object.pointer, UInt16(attribute.rawValue), value)
         }
+        object.setKeyOrder(isHost: !set.key.isInterval)
         unsafe put(NFT_MSG_NEWSET, flags: NLM_F_CREATE, "add a set for \(label)") { header in
             unsafe nftnl_set_nlmsg_build_payload(header, object.pointer)
         }

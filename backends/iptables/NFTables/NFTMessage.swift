@@ -77,6 +77,17 @@ struct NFTSetObject: ~Copyable {
 
     deinit { unsafe nftnl_set_free(pointer) }
 
+    /// Says in which byte order nft(8) shall print the keys: `enum byteorder` of its source.
+    func setKeyOrder(isHost: Bool) {
+        guard let buffer = unsafe nftnl_udata_buf_alloc(64) else { return }
+        defer { unsafe nftnl_udata_buf_free(buffer) }
+        unsafe nftnl_udata_put_u32(
+            buffer, UInt8(NFTNL_UDATA_SET_KEYBYTEORDER.rawValue), isHost ? 1 : 2)
+        unsafe nftnl_set_set_data(
+            pointer, UInt16(NFTNL_SET_USERDATA.rawValue), nftnl_udata_buf_data(buffer),
+            nftnl_udata_buf_len(buffer))
+    }
+
     /// Adds a value; `isEnd` makes it the first after a range.
     func add(_ key: [UInt8], isEnd: Bool) {
         guard let element = unsafe nftnl_set_elem_alloc() else { return }

@@ -45,7 +45,10 @@ extension XTRule: CustomStringConvertible {
         if let outInterface { words += ["-o", outInterface] }
         if isTCP { words += ["-p", "tcp"] }
         if destinationPorts != nil || isNew { words += ["-m", "tcp"] }
-        if let ports = destinationPorts { words += ["--dport", Self.text(ports)] }
+        // iptables-save leaves out what covers everything.
+        if let ports = destinationPorts, ports != 0...UInt16.max {
+            words += ["--dport", Self.text(ports)]
+        }
         if isNew { words += ["--tcp-flags", "FIN,SYN,RST,ACK", "SYN"] }
         switch owner {
         case .uid(let id): words += ["-m", "owner", "--uid-owner", "\(id)"]
