@@ -73,7 +73,8 @@ let package = Package(
         .systemLibrary(
             name: "CLibNFTNL", path: "backends/iptables/CLibNFTNL", pkgConfig: "libnftnl"),
         library(
-            "XTables", ["CLibIPTC", "LinuxKernel", systemPackage],
+            "XTables",
+            ["CLibIPTC", "CLinuxShims", "LinuxKernel", "RedirectionModel", systemPackage],
             path: "backends/iptables/XTables"),
         library(
             "NFTables", ["CLibNFTNL", "CLibMNL", "LinuxKernel", systemPackage],

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -70,6 +71,11 @@ ssize_t clinux_write(int fd, const void *bytes, size_t size)
 	if (result < 0 && errno == ENOTSOCK)
 		result = write(fd, bytes, size);
 	return result < 0 ? -errno : result;
+}
+
+int clinux_lock(int fd)
+{
+	return OR_ERRNO(flock(fd, LOCK_EX | LOCK_NB));
 }
 
 int clinux_mkdir(const char *path, mode_t mode)

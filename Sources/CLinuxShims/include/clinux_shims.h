@@ -35,6 +35,9 @@ int clinux_pipe(int *_Nonnull reader, int *_Nonnull writer);
 ssize_t clinux_read(int fd, void *_Nonnull buffer, size_t size);
 ssize_t clinux_write(int fd, const void *_Nonnull bytes, size_t size);
 
+/* [errno] flock(LOCK_EX | LOCK_NB): -EWOULDBLOCK while another has the lock. */
+int clinux_lock(int fd);
+
 /* [errno] mkdir(2), rmdir(2), chown(2). */
 int clinux_mkdir(const char *_Nonnull path, mode_t mode);
 int clinux_rmdir(const char *_Nonnull path);
