@@ -7,6 +7,7 @@ package enum Signal: CInt, Sendable {
     case hangUp = 1
     case interrupt = 2
     case kill = 9
+    case brokenPipe = 13
     case terminate = 15
 }
 
