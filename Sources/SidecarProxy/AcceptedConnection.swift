@@ -16,11 +16,15 @@ final class AcceptedConnection: ChannelInboundHandler {
         let recorder: ConnectionRecorder
         let origin: OriginLookup
 
-        /// Where a connection with this origin goes on to.
-        func target(of origin: Endpoint, acceptedAt local: Endpoint?) throws(NoOrigin) -> Endpoint {
-            // A listening port here, on loopback or on the very address that was dialed.
+        /// Where a connection with this origin goes on to, accepted at `local` from `peer`.
+        func target(
+            of origin: Endpoint, acceptedAt local: Endpoint?, from peer: Endpoint?
+        ) throws(NoOrigin) -> Endpoint {
+            // A port of ours at an address of ours: loopback, the one that was dialed, or the
+            // one that a process of this pod dialed from.
+            let own = [local?.address, role == .outbound ? peer?.address : nil]
             if ownPorts.contains(origin.port),
-                origin.address.isLoopback || origin.address == local?.address
+                origin.address.isLoopback || own.contains(origin.address)
             {
                 throw .isSidecar(origin)
             }
@@ -52,7 +56,7 @@ final class AcceptedConnection: ChannelInboundHandler {
         record.origin = origin
         do {
             let local = client.localAddress.flatMap(Endpoint.init)
-            let target = try server.target(of: origin, acceptedAt: local)
+            let target = try server.target(of: origin, acceptedAt: local, from: record.peer)
             record.connectedTo = target
             return try ClientBootstrap(group: client.eventLoop)
                 .channelOption(.autoRead, value: false)

@@ -81,7 +81,10 @@ final class Splice {
         guard closed.insert(end).inserted else { return }
         if closed.count == End.allCases.count {
             completion(moved[.client, default: 0], moved[.origin, default: 0], failure)
-        } else if finished.count < End.allCases.count, let other = channels[end.other] {
+        } else if finished.contains(end.other), failure == nil {
+            // The second of two ends of stream closes the channel, and is told as that alone.
+            if !finished.contains(end) { reachedEnd(of: end) }
+        } else if let other = channels[end.other] {
             reset(other)
         }
     }
