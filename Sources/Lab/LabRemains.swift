@@ -29,7 +29,7 @@ package struct LabRemains: Sendable {
         while FileManager.default.fileExists(atPath: cgroup.path) {
             do throws(KernelError) {
                 try Self.killTree(cgroup)
-                try Self.waitUntilEmpty(cgroup, until: deadline)
+                try Self.waitUntilEmpty(cgroup, within: .milliseconds(100))
                 try Self.removeTree(cgroup)
             } catch {
                 if ContinuousClock.now >= deadline { throw error }
@@ -52,18 +52,18 @@ package struct LabRemains: Sendable {
     }
 
     /// Waits for the last process to be gone: the kernel signals changes of `cgroup.events` as
-    /// changes of the file.
+    /// changes of the file. Not for long, for one may have come after the others were killed.
     private static func waitUntilEmpty(
-        _ cgroup: Cgroup, until deadline: ContinuousClock.Instant
+        _ cgroup: Cgroup, within limit: Duration
     ) throws(KernelError) {
         let watch = try FileWatch.open(cgroup.path + "/cgroup.events")
+        let deadline = ContinuousClock.now + limit
         while try cgroup.isPopulated() {
             let left = deadline - .now
             guard left > .zero else {
                 throw KernelError("empty \(cgroup.path)", .resourceBusy)
             }
-            // An event between the look and the wait is queued; the limit is for lost ones.
-            _ = try watch.waitForChange(min(left, .milliseconds(200)))
+            _ = try watch.waitForChange(left)
         }
     }
 

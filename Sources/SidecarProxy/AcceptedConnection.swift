@@ -3,6 +3,15 @@
 internal import NIOCore
 internal import NIOPosix
 internal import RedirectionModel
+internal import Synchronization
+
+/// The ports a sidecar listens on, known once it does.
+final class OwnPorts: Sendable {
+    private let ports = Mutex<Set<UInt16>>([])
+
+    func insert(_ port: UInt16) { ports.withLock { _ = $0.insert(port) } }
+    func contains(_ port: UInt16) -> Bool { ports.withLock { $0.contains(port) } }
+}
 
 /// From accept(2) to the splice: finds the origin, decides where to go, connects.
 final class AcceptedConnection: ChannelInboundHandler {
@@ -12,7 +21,7 @@ final class AcceptedConnection: ChannelInboundHandler {
     struct Server: Sendable {
         let role: ConnectionRecord.Role
         let pod: String
-        let ownPorts: Set<UInt16>
+        let ownPorts: OwnPorts
         let recorder: ConnectionRecorder
         let origin: OriginLookup
 

@@ -10,7 +10,7 @@ package final class GreetingServer: Sendable {
     private let listener: any Channel
     private let live: LiveChannels
     /// The port it really listens on.
-    package var port: UInt16 { UInt16(truncatingIfNeeded: listener.localAddress?.port ?? 0) }
+    package var port: UInt16 { Listener.port(of: listener) }
 
     private init(_ listener: any Channel, _ live: LiveChannels) {
         self.listener = listener

@@ -35,8 +35,8 @@ package final class SidecarProxy: Sendable {
     private init(outbound: any Channel, inbound: any Channel, live: LiveChannels) {
         listeners = [outbound, inbound]
         self.live = live
-        outboundPort = UInt16(truncatingIfNeeded: outbound.localAddress?.port ?? 0)
-        inboundPort = UInt16(truncatingIfNeeded: inbound.localAddress?.port ?? 0)
+        outboundPort = Listener.port(of: outbound)
+        inboundPort = Listener.port(of: inbound)
     }
 
     /// Listens, and serves until `stop`.
@@ -46,7 +46,7 @@ package final class SidecarProxy: Sendable {
         origin: @escaping OriginLookup = OriginalDestination.askKernel
     ) async throws -> SidecarProxy {
         let live = LiveChannels()
-        let ports: Set<UInt16> = [configuration.outboundPort, configuration.inboundPort]
+        let ports = OwnPorts()
         let listen = { (role: ConnectionRecord.Role, port: UInt16) async throws in
             let server = AcceptedConnection.Server(
                 role: role, pod: configuration.pod, ownPorts: ports, recorder: recorder,
@@ -60,7 +60,9 @@ package final class SidecarProxy: Sendable {
                         try channel.pipeline.syncOperations.addHandler(AcceptedConnection(server))
                     }
                 }
-            return try await Listener.bind(bootstrap, configuration.host, port)
+            let listener = try await Listener.bind(bootstrap, configuration.host, port)
+            ports.insert(Listener.port(of: listener))
+            return listener
         }
         let outbound = try await listen(.outbound, configuration.outboundPort)
         let inbound = try await listen(.inbound, configuration.inboundPort)
@@ -81,6 +83,11 @@ enum Listener {
             .serverChannelOption(.backlog, value: 4096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+    }
+
+    /// The port it really listens on.
+    static func port(of listener: any Channel) -> UInt16 {
+        UInt16(truncatingIfNeeded: listener.localAddress?.port ?? 0)
     }
 
     /// Binds to `host`, or to every address: of both families where there is IPv6 at all.
