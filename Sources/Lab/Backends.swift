@@ -16,7 +16,13 @@ package enum Backends {
     package static func choose(_ wish: Wish) async throws -> Choice {
         let release = try kernelRelease()
         let version = KernelVersion(release: release) ?? KernelVersion(0, 0)
-        return try RedirectionEngine.choose(wish, among: await assess(), on: version)
+        let assessments = await assess()
+        if case .exactly(let mechanism) = wish,
+            !assessments.contains(where: { $0.mechanism == mechanism })
+        {
+            throw LabError.notBuilt(mechanism)
+        }
+        return try RedirectionEngine.choose(wish, among: assessments, on: version)
     }
 
     /// A node's own instance.

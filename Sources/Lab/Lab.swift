@@ -104,16 +104,15 @@ private struct LabBuilder: Sendable {
         progress("starting sidecars and applications")
         let sidecars = try startSidecars(network)
         let applications = try startApplications(network)
-        for server in sidecars.values { try wait(for: server) }
-        for server in applications.values { try wait(for: server) }
+        for pod in topology.nodes.flatMap(\.pods) {
+            for server in [sidecars[pod.name], applications[pod.name]].compactMap(\.self) {
+                try processes.waitUntilListening(server, within: .seconds(15))
+            }
+        }
 
         let state = try describe(choice, network, sidecars, applications)
         try state.publish(in: identity.directory)
         return Lab(state: state, network: network, backends: backends)
-    }
-
-    private func wait(for server: LabProcesses.Server) throws {
-        try processes.waitUntilListening(server, within: .seconds(15))
     }
 
     private func cgroup(_ node: LabTopology.Node) throws(KernelError) -> Cgroup {

@@ -69,9 +69,11 @@ final class LabProcesses: Sendable {
 
     /// Takes leave of processes that have been killed, so that no zombie stays.
     func reap() {
-        for child in children.withLock({ all in defer { all = [] }; return all }) {
-            _ = try? child.waitForExit(within: .seconds(2))
+        let dead = children.withLock { children in
+            defer { children = [] }
+            return children
         }
+        for child in dead { _ = try? child.waitForExit(within: .seconds(2)) }
     }
 }
 

@@ -51,8 +51,10 @@ package struct LabRemains: Sendable {
             || cgroup.map { FileManager.default.fileExists(atPath: $0) } ?? false
     }
 
-    /// Waits for the last process to be gone: the kernel signals changes of `cgroup.events` as
-    /// changes of the file. Not for long, for one may have come after the others were killed.
+    /// Waits for the last process to be gone.
+    ///
+    /// The kernel tells of changes of `cgroup.events` as changes of the file. Not for long, for
+    /// one may have come after the others were killed.
     private static func waitUntilEmpty(
         _ cgroup: Cgroup, within limit: Duration
     ) throws(KernelError) {

@@ -38,7 +38,8 @@ package struct Scene: Sendable {
             ], in: client, of: lab
         ).captureClient()
         let said = ClientReport(result.output)
-        let limit: Duration = said == nil ? .milliseconds(300) : .seconds(5)
+        // An answer has been all the way; without one there may be nothing to wait for.
+        let limit: Duration = said?.body.isEmpty ?? true ? .milliseconds(300) : .seconds(5)
         let records = try log.records(within: limit) { records in
             guard let said else { return records.contains { $0.error != nil } }
             return path(from: said.local, in: records).reachedApplication
@@ -46,13 +47,15 @@ package struct Scene: Sendable {
         var exchange = Exchange(
             family: address.family, target: target.name,
             destination: Endpoint(address, LabTopology.applicationPort),
-            answer: said?.body ?? result.error.trimmed, peerSeenByClient: said?.remote,
+            answer: said?.body ?? "", peerSeenByClient: said?.remote,
             path: said.map { path(from: $0.local, in: records) }
                 ?? ConnectionPath(client: Endpoint(address, 0), hops: []))
-        exchange.problems =
-            said == nil
-            ? ["curl failed: \(result.error.trimmed)"] + complaints(records)
-            : Expectation(client: client, target: target, lab: lab).problems(of: exchange)
+        if result.status != 0 {
+            exchange.problems = ["\(result.error.trimmed)"] + complaints(records)
+        } else {
+            exchange.problems = Expectation(client: client, target: target, lab: lab)
+                .problems(of: exchange)
+        }
         return exchange
     }
 

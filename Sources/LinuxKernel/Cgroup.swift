@@ -63,7 +63,8 @@ package struct Cgroup: Hashable, Sendable {
     package func killAll() throws(KernelError) {
         do throws(KernelError) {
             try OwnedDescriptor.open(path + "/cgroup.kill", .write).write("1")
-        } catch where error.errno == .noSuchFileOrDirectory {
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
             for process in try readFile(path + "/cgroup.procs").split(separator: "\n") {
                 guard let pid = Int32(process) else { continue }
                 _ = clinux_kill(pid, 9)

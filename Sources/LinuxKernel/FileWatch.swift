@@ -9,7 +9,9 @@ package struct FileWatch: ~Copyable, Sendable {
     package static func open(_ path: String) throws(KernelError) -> FileWatch {
         FileWatch(
             descriptor: OwnedDescriptor(
-                taking: try kernel("inotify_add_watch(\(path))") { unsafe clinux_watch_file(path) }))
+                taking: try kernel("inotify_add_watch(\(path))") {
+                    unsafe clinux_watch_file(path)
+                }))
     }
 
     /// Waits for a write since the last call; false when `limit` passes first.

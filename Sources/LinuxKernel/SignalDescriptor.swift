@@ -29,7 +29,7 @@ package struct SignalDescriptor: ~Copyable, Sendable {
                 }))
     }
 
-    /// Waits for the next one. Blocks the calling thread.
+    /// Blocks the calling thread until the next one comes.
     package func next() throws(KernelError) -> Signal? {
         // struct signalfd_siginfo: 128 bytes, the number first.
         let record = try descriptor.read(upTo: 128)

@@ -18,11 +18,14 @@ struct DemoCommand: ParsableCommand {
     @Option(help: "Show only this mechanism; may be repeated.")
     var mechanism: [MechanismArgument] = [.ebpf, .nft, .legacy, .none]
 
+    @Option(help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
+    var inbound = InboundPath.lookup
+
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        let demo = Demo(json: json)
+        let demo = Demo(json: json, inbound: inbound)
         let mechanisms = mechanism
         try runInterruptibly {
             try LabRemains.sweep()
@@ -50,6 +53,7 @@ struct DemoRun: Encodable {
 
 private struct Demo: Sendable {
     let json: Bool
+    let inbound: InboundPath
 
     func run(_ mechanism: MechanismArgument) async throws -> DemoRun {
         announce(mechanism)
@@ -68,7 +72,8 @@ private struct Demo: Sendable {
     }
 
     private func play(_ mechanism: MechanismArgument, _ run: inout DemoRun) async throws {
-        let configuration = LabConfiguration(mechanism.wish)
+        var configuration = LabConfiguration(mechanism.wish)
+        configuration.inbound = inbound
         let (exchanges, sidecars) = try await Lab.with(
             configuration, progress: Progress.show
         ) { lab in

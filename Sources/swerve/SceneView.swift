@@ -47,7 +47,7 @@ struct ExchangeView {
     func show() {
         let flag = exchange.family == .ipv4 ? "-4" : "-6"
         let port = exchange.destination.port
-        Console.say("\n  \(exchange.answer)")
+        Console.say("\n  \(exchange.answer.isEmpty ? "(no answer)" : exchange.answer)")
         Console.say("    curl \(flag) http://\(exchange.target):\(port)/")
         if exchange.path.client.port != 0 { Console.say(path.text) }
         if hasForeignSidecar {

@@ -9,7 +9,7 @@ import Testing
 
 @testable import Lab
 
-/// Labs on the kernel in front of us. One at a time: each is a dozen processes.
+/// Labs on the kernel in front of us, one at a time: each is a dozen processes.
 @Suite(
     .serialized, .enabled(if: LabTestSupport.canBuildLabs, "needs root and cgroup2"),
     .timeLimit(.minutes(2)))
@@ -94,9 +94,32 @@ struct LabKernelTests {
         }
     }
 
+    @Test func `kill -9 of a lab's keeper frees its namespaces`() async throws {
+        try await LabTestSupport.withRuntimeDirectory { runtime throws in
+            let up = try LabTestSupport.swerve(
+                ["lab", "up", "--mechanism", "none"], runtime: runtime)
+            #expect(up.status == 0, "\(up.error)")
+            let status = try LabTestSupport.swerve(["lab", "status", "--json"], runtime: runtime)
+            let state = try JSONDecoder().decode(LabState.self, from: Data(status.output.utf8))
+            let namespaces = Set(
+                try state.pods.map { try NetworkNamespace.open($0.namespace).inode })
+            #expect(namespaces.count == 3)
+            #expect(!LabTestSupport.holders(ofNamespaces: namespaces).isEmpty)
+
+            try state.owner.signal(.kill)
+            #expect(
+                try await eventually {
+                    try LabTestSupport.holders(ofNamespaces: namespaces).isEmpty
+                        && LabTestSupport.cgroups(ofOwner: state.owner.pid).isEmpty
+                        && FileManager.default.contentsOfDirectory(atPath: runtime).isEmpty
+                })
+        }
+    }
+
     @Test(arguments: [0, 15, 40, 80, 130, 200, 300, 450])
     func `Ctrl-C leaves nothing, whenever it comes`(_ milliseconds: Int) async throws {
-        try await interrupt(.interrupt, after: .milliseconds(milliseconds)) { pid, status, runtime throws in
+        let delay = Duration.milliseconds(milliseconds)
+        try await interrupt(.interrupt, after: delay) { pid, status, runtime throws in
             // 130 is also 128 + SIGINT: what a process that has not begun yet ends with.
             #expect(status == 130)
             #expect(try LabTestSupport.cgroups(ofOwner: pid) == [])
@@ -107,7 +130,8 @@ struct LabKernelTests {
 
     @Test(arguments: [0, 15, 40, 80, 130, 200, 300, 450])
     func `kill -9 leaves nothing, a moment later`(_ milliseconds: Int) async throws {
-        try await interrupt(.kill, after: .milliseconds(milliseconds)) { pid, status, runtime throws in
+        let delay = Duration.milliseconds(milliseconds)
+        try await interrupt(.kill, after: delay) { pid, status, runtime throws in
             #expect(status == 128 + 9)
             #expect(
                 try await eventually {

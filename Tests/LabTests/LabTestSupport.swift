@@ -84,6 +84,24 @@ enum LabTestSupport {
             }
         }.map { "\($0): \((try? readFile("/proc/\($0)/cmdline")) ?? "")" }
     }
+
+    /// Everything that keeps one of these network namespaces alive: processes that are in it,
+    /// descriptors, and mounts.
+    static func holders(ofNamespaces inodes: Set<UInt64>) -> [String] {
+        let names = Set(inodes.map { "net:[\($0)]" })
+        let files = FileManager.default
+        let processes = ((try? files.contentsOfDirectory(atPath: "/proc")) ?? [])
+            .compactMap { Int32($0) }
+        let links = processes.flatMap { process in
+            let base = "/proc/\(process)"
+            let descriptors = (try? files.contentsOfDirectory(atPath: base + "/fd")) ?? []
+            return [base + "/ns/net"] + descriptors.map { "\(base)/fd/\($0)" }
+        }
+        let mounts = ((try? readFile("/proc/self/mountinfo")) ?? "").split(separator: "\n")
+        return links.filter { link in
+            (try? files.destinationOfSymbolicLink(atPath: link)).map(names.contains) ?? false
+        } + mounts.map(String.init).filter { line in names.contains { line.contains($0) } }
+    }
 }
 
 extension LabIdentity.Purpose {
