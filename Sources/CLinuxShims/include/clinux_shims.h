@@ -119,4 +119,13 @@ int clinux_pidfd_getfd(int pidfd, int fd);
 /* [macro] [errno] Blocks `signals` in this thread and returns a signalfd for them. */
 int clinux_signal_descriptor(const int *_Nonnull signals, size_t count);
 
+/* [errno] Becomes another user for good, supplementary groups dropped, in every thread. */
+int clinux_become(uid_t uid, gid_t gid);
+
+/* [errno] [macro] An inotify(7) descriptor that is readable after each write to `path`. */
+int clinux_watch_file(const char *_Nonnull path);
+
+/* [errno] [macro] uname(2): the kernel's release, cut to `size` with its terminating NUL. */
+int clinux_kernel_release(char *_Nonnull release, size_t size);
+
 #endif
