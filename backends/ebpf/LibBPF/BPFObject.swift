@@ -97,7 +97,8 @@ package struct BPFObject: ~Copyable {
 
     /// Level 0 costs nothing while all goes well: libbpf asks again for a log after a failure.
     private mutating func prepareLogs() throws(KernelError) {
-        for unsafeprogram in unsafe programs {
+        for index in unsafe programs.indices {
+            let program = unsafe programs[index]
             let name = unsafe String(cString: bpf_program__name(program))
             let log = LogBuffer()
             try kernel("bpf_program__set_log_buf(\(name))") {
