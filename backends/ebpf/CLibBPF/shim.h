@@ -13,6 +13,7 @@
 #define CLIBBPF_SHIM_H
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -36,6 +37,23 @@ static inline void clibbpf_silence(void)
 {
 	libbpf_set_print(NULL);
 }
+
+/*
+ * [macro] The size of an options struct up to its last field. libbpf refuses one whose bytes beyond
+ * the fields it knows are not zero, and Swift does not promise to zero padding.
+ */
+#define CLIBBPF_SIZE(name)                                                                  \
+	static inline size_t clibbpf_##name##_size(void)                                    \
+	{                                                                                   \
+		return offsetof(struct name, name##__last_field) +                          \
+		       sizeof(((struct name *)0)->name##__last_field);                      \
+	}
+CLIBBPF_SIZE(bpf_map_create_opts)
+CLIBBPF_SIZE(bpf_map_batch_opts)
+CLIBBPF_SIZE(bpf_prog_load_opts)
+CLIBBPF_SIZE(bpf_tc_hook)
+CLIBBPF_SIZE(bpf_tc_opts)
+#undef CLIBBPF_SIZE
 
 /* [macro] The parents that filters of a clsact qdisc hang from. */
 static inline uint32_t clibbpf_clsact_ingress(void)

@@ -44,7 +44,7 @@ package final class BPFMap: Sendable {
     ) throws(KernelError) -> BPFMap {
         Library.prepare()
         var options = bpf_map_create_opts()
-        options.sz = MemoryLayout<bpf_map_create_opts>.size
+        options.sz = clibbpf_bpf_map_create_opts_size()
         options.map_flags = flags
         if let inner { options.inner_map_fd = UInt32(inner.rawDescriptor) }
         let created = try kernel("bpf(BPF_MAP_CREATE, \(name))") {
@@ -248,7 +248,7 @@ extension BPFMap {
         _ keys: [Key], _ values: [Value]
     ) -> CInt {
         var options = bpf_map_batch_opts()
-        options.sz = MemoryLayout<bpf_map_batch_opts>.size
+        options.sz = clibbpf_bpf_map_batch_opts_size()
         var count = UInt32(keys.count)
         return unsafe keys.withUnsafeBytes { keyBytes in
             unsafe values.withUnsafeBytes { valueBytes in

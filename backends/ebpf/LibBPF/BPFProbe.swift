@@ -18,7 +18,7 @@ package enum BPFProbe {
         _ type: BPFProgramType, _ attachType: BPFAttachType = .none
     ) -> Answer {
         answer { () throws(KernelError) in
-            _ = try BPFProgram.load(type, attachType, [.returnValue(1), .exit])
+            _ = try BPFProgram.load(type, attachType, instructions: [.returnValue(1), .exit])
         }
     }
 
@@ -31,7 +31,8 @@ package enum BPFProbe {
         _ helper: BPFHelper, in type: BPFProgramType, _ attachType: BPFAttachType = .none
     ) -> Answer {
         do throws(KernelError) {
-            _ = try BPFProgram.load(type, attachType, [.call(helper), .returnValue(1), .exit])
+            _ = try BPFProgram.load(
+                type, attachType, instructions: [.call(helper), .returnValue(1), .exit])
             return .yes
         } catch {
             guard let words = error.detail else { return .unknown(error) }

@@ -38,7 +38,7 @@ package final class BPFProgram: Sendable {
     /// Loads raw instructions; the smallest programs are questions put to the kernel.
     package static func load(
         _ type: BPFProgramType, _ attachType: BPFAttachType = .none,
-        name: String = "swerve_probe", _ instructions: [BPFInstruction]
+        instructions: [BPFInstruction], name: String = "swerve_probe"
     ) throws(KernelError) -> BPFProgram {
         var log = LogBuffer()
         let result = attempt(type, attachType, name, instructions, &log)
@@ -57,7 +57,7 @@ package final class BPFProgram: Sendable {
     ) -> CInt {
         Library.prepare()
         var options = unsafe bpf_prog_load_opts()
-        unsafe options.sz = MemoryLayout<bpf_prog_load_opts>.size
+        unsafe options.sz = clibbpf_bpf_prog_load_opts_size()
         unsafe options.expected_attach_type = attachType.raw
         unsafe options.log_buf = log.start
         unsafe options.log_size = UInt32(LogBuffer.size)

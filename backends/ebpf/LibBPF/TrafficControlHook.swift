@@ -111,7 +111,7 @@ extension TrafficControlHook {
 
     private static func raw(_ interface: UInt32, _ points: UInt32) -> bpf_tc_hook {
         var hook = bpf_tc_hook()
-        hook.sz = MemoryLayout<bpf_tc_hook>.size
+        hook.sz = clibbpf_bpf_tc_hook_size()
         hook.ifindex = CInt(interface)
         hook.attach_point = bpf_tc_attach_point(rawValue: points)
         return hook
@@ -119,7 +119,7 @@ extension TrafficControlHook {
 
     private static func options(_ slot: Slot) -> bpf_tc_opts {
         var options = bpf_tc_opts()
-        options.sz = MemoryLayout<bpf_tc_opts>.size
+        options.sz = clibbpf_bpf_tc_opts_size()
         options.handle = slot.handle
         options.priority = slot.priority
         return options
