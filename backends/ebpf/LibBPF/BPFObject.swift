@@ -65,6 +65,8 @@ package struct BPFObject: ~Copyable {
     }
 
     /// Makes the programs use `other` in place of the object's own map; false if it has none.
+    ///
+    /// From then on the object calls the map by the name `other` was made with.
     @discardableResult
     package func reuse(mapNamed name: String, _ other: BPFMap) throws(KernelError) -> Bool {
         guard let map = unsafe bpf_object__find_map_by_name(object, name) else { return false }
@@ -131,9 +133,8 @@ package struct BPFObject: ~Copyable {
 
     /// Returns the map of that name in the C file.
     package func map(named name: String) throws(KernelError) -> BPFMap {
-        let borrowed = try kernel("bpf_object__find_map_fd_by_name(\(name))") {
-            unsafe bpf_object__find_map_fd_by_name(object, name)
-        }
+        let found = try unsafe find(name) { unsafe String(cString: bpf_map__name($0)) == name }
+        let borrowed = try kernel("bpf_map__fd(\(name))") { unsafe bpf_map__fd(found) }
         return try BPFMap(taking: OwnedDescriptor(duplicating: borrowed), name: name)
     }
 }
