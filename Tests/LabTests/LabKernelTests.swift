@@ -133,12 +133,14 @@ struct LabKernelTests {
         let delay = Duration.milliseconds(milliseconds)
         try await interrupt(.kill, after: delay) { pid, status, runtime throws in
             #expect(status == 128 + 9)
-            #expect(
-                try await eventually {
-                    try LabTestSupport.cgroups(ofOwner: pid).isEmpty
-                        && LabTestSupport.processes(ofOwner: pid).isEmpty
-                        && FileManager.default.contentsOfDirectory(atPath: runtime).isEmpty
-                })
+            _ = try await eventually {
+                try LabTestSupport.cgroups(ofOwner: pid).isEmpty
+                    && LabTestSupport.processes(ofOwner: pid).isEmpty
+                    && FileManager.default.contentsOfDirectory(atPath: runtime).isEmpty
+            }
+            #expect(try LabTestSupport.cgroups(ofOwner: pid) == [])
+            #expect(LabTestSupport.processes(ofOwner: pid) == [])
+            #expect(try FileManager.default.contentsOfDirectory(atPath: runtime) == [])
         }
     }
 
