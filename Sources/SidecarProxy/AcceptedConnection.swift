@@ -44,8 +44,9 @@ final class AcceptedConnection: ChannelInboundHandler {
 
     private let server: Server
     private var record: ConnectionRecord
-    /// What came before there was anywhere to send it: NIO reads on its own, to the end, when
-    /// the peer finishes sending. `nil` once the splice is in place.
+    /// What came before there was anywhere to send it; `nil` once the splice is in place.
+    ///
+    /// NIO reads on its own, to the end, when the peer finishes sending.
     private var early: (bytes: [ByteBuffer], isEnd: Bool)? = ([], false)
 
     init(_ server: Server) {
