@@ -73,7 +73,8 @@ let package = Package(
         .systemLibrary(
             name: "CLibNFTNL", path: "backends/iptables/CLibNFTNL", pkgConfig: "libnftnl"),
         library(
-            "XTables", ["CLibIPTC", "LinuxKernel", systemPackage],
+            "XTables",
+            ["CLibIPTC", "CLinuxShims", "LinuxKernel", "RedirectionModel", systemPackage],
             path: "backends/iptables/XTables"),
         library(
             "NFTables", ["CLibNFTNL", "CLibMNL", "LinuxKernel", systemPackage],
@@ -105,7 +106,12 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests.
-        library("KernelTestSupport", ["LinuxKernel", "RedirectionModel", systemPackage]),
+        library(
+            "KernelTestSupport",
+            [
+                "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),

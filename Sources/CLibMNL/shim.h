@@ -42,6 +42,22 @@ static inline long clibmnl_receive(struct mnl_socket *_Nonnull socket, void *_No
 	return result < 0 ? -errno : result;
 }
 
+/* [errno] Receives one datagram if there is one: -EAGAIN if there is none. */
+static inline long clibmnl_receive_now(struct mnl_socket *_Nonnull socket, void *_Nonnull buffer,
+				       size_t size)
+{
+	ssize_t result = recv(mnl_socket_get_fd(socket), buffer, size, MSG_DONTWAIT);
+
+	return result < 0 ? -errno : result;
+}
+
+/* [errno] [macro] Makes room for sending one datagram of `size` bytes. Needs CAP_NET_ADMIN. */
+static inline int clibmnl_make_room(struct mnl_socket *_Nonnull socket, int size)
+{
+	return setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_SNDBUFFORCE, &size,
+			  sizeof(size)) < 0 ? -errno : 0;
+}
+
 /* [macro] Constants that are macros with casts, or enumerators hidden behind macros. */
 static const int clibmnl_iff_up = IFF_UP;
 static const int clibmnl_ifa_f_nodad = IFA_F_NODAD;

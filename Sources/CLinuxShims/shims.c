@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
@@ -71,6 +72,11 @@ ssize_t clinux_write(int fd, const void *bytes, size_t size)
 	if (result < 0 && errno == ENOTSOCK)
 		result = write(fd, bytes, size);
 	return result < 0 ? -errno : result;
+}
+
+int clinux_lock(int fd)
+{
+	return OR_ERRNO(flock(fd, LOCK_EX | LOCK_NB));
 }
 
 int clinux_mkdir(const char *path, mode_t mode)
@@ -246,6 +252,16 @@ int clinux_poll_input(int fd, int milliseconds)
 	int result = OR_ERRNO(poll(&poller, 1, milliseconds));
 
 	return result > 0 ? poller.revents : result;
+}
+
+int clinux_assume_owner(uid_t uid, gid_t gid)
+{
+	/* Only uid 0 may change the group, so it is the first to go and the last to return. */
+	if (uid == 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return -errno;
+	if (syscall(SYS_setresgid, gid, gid, 0) < 0)
+		return -errno;
+	return uid == 0 ? 0 : OR_ERRNO((int)syscall(SYS_setresuid, uid, uid, 0));
 }
 
 int clinux_kill(pid_t pid, int signal)

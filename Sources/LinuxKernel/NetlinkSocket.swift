@@ -55,6 +55,30 @@ package struct NetlinkSocket: ~Copyable {
         return try receive(number, call())
     }
 
+    /// Sends a datagram of messages the kernel works off before it returns, and reads what it
+    /// then has to say: the number and status of each message that failed or asked for it.
+    ///
+    /// nfnetlink's batches are such messages. They may be long, so the socket makes room first.
+    package mutating func exchange(
+        _ datagram: [UInt8], _ call: @autoclosure () -> String
+    ) throws(KernelError) -> [(sequence: UInt32, status: Int32)] {
+        // The kernel keeps its own books in the buffer, too.
+        let room = datagram.count + 65536
+        try kernel(call()) { unsafe clibmnl_make_room(socket, CInt(clamping: room)) }
+        try kernel(call()) { unsafe clibmnl_send(socket, datagram, datagram.count) }
+        var statuses: [(sequence: UInt32, status: Int32)] = []
+        while true {
+            var buffer = [UInt8](repeating: 0, count: 65536)
+            let size = unsafe clibmnl_receive_now(socket, &buffer, buffer.count)
+            if size == -Int(Errno.resourceTemporarilyUnavailable.rawValue) { return statuses }
+            try kernel(call()) { size }
+            for message in NetlinkReply.split(Array(buffer.prefix(size))) {
+                guard let status = message.status else { continue }
+                statuses.append((message.sequence, status))
+            }
+        }
+    }
+
     /// Collects answers until the acknowledgement or the end of the dump.
     private func receive(
         _ number: UInt32, _ call: @autoclosure () -> String

@@ -35,6 +35,9 @@ int clinux_pipe(int *_Nonnull reader, int *_Nonnull writer);
 ssize_t clinux_read(int fd, void *_Nonnull buffer, size_t size);
 ssize_t clinux_write(int fd, const void *_Nonnull bytes, size_t size);
 
+/* [errno] flock(LOCK_EX | LOCK_NB): -EWOULDBLOCK while another has the lock. */
+int clinux_lock(int fd);
+
 /* [errno] mkdir(2), rmdir(2), chown(2). */
 int clinux_mkdir(const char *_Nonnull path, mode_t mode);
 int clinux_rmdir(const char *_Nonnull path);
@@ -76,6 +79,12 @@ int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
 
 /* [errno] poll(2) on one descriptor for input. Returns 0 on timeout, else revents. */
 int clinux_poll_input(int fd, int milliseconds);
+
+/*
+ * [nolibc] [errno] The owner of what the calling *thread* does next; libc's setresuid(2) would
+ * change every thread. The saved ids stay 0, so that 0, 0 leads back.
+ */
+int clinux_assume_owner(uid_t uid, gid_t gid);
 
 /* [errno] kill(2). */
 int clinux_kill(pid_t pid, int signal);

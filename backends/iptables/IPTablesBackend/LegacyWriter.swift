@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import LinuxKernel
+internal import RedirectionEngine
+internal import RedirectionModel
+internal import SystemPackage
+internal import XTables
+
+/// Writes rule sets as chains `SWERVE_*` in the legacy tables, one commit a table and family.
+struct LegacyWriter: RuleWriter {
+    /// The lock it shares with iptables(8).
+    let lockFile: String
+    /// How long it waits for that lock.
+    let patience: Duration
+
+    private typealias Place = (name: LegacyTable.Name, family: AddressFamily)
+
+    /// Every table it may have written to, those that redirect before those that drop.
+    private static let places: [Place] = LegacyTable.Name.allCases.flatMap { name in
+        AddressFamily.allCases.map { (name, $0) }
+    }
+
+    /// Writes what drops, then what redirects, then removes what is left of an earlier plan.
+    ///
+    /// Tables cannot change together. In this order a family that is to be dropped is dropped
+    /// before its redirection ends, and one that is to be redirected is redirected before it
+    /// stops being dropped: nothing gets out in between.
+    func write(
+        _ rules: RuleSet, in namespace: NetworkNamespace
+    ) async throws(RedirectionError) {
+        try await locked(namespace, "write legacy tables") { () throws(KernelError) in
+            let tables = rules.legacyTables(for: try families(of: rules))
+            for table in tables { try edit(table.place, to: table) }
+            let kept = tables.map(\.place)
+            for place in Self.places where !kept.contains(where: { $0 == place }) {
+                try erase(place)
+            }
+        }
+    }
+
+    func erase(in namespace: NetworkNamespace) async throws(RedirectionError) {
+        try await locked(namespace, "clear legacy tables") { () throws(KernelError) in
+            for place in Self.places { try erase(place) }
+        }
+    }
+
+    func installed(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> PlanFingerprint? {
+        let comments = try rules(in: namespace)
+            .filter { $0.chain == LegacyTable.planChain }
+            .map { $0.rule.comment ?? "" }
+        // "plan 0123456789abcdef in 2", in each of 2 tables.
+        let words = comments.first?.split(separator: " ") ?? []
+        guard words.count == 4, Set(comments).count == 1, Int(words[3]) == comments.count else {
+            return nil
+        }
+        return PlanFingerprint(String(words[1]))
+    }
+
+    func counters(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> [(comment: String, packets: UInt64)] {
+        try rules(in: namespace).map { ($0.rule.comment ?? "", $0.rule.packets) }
+    }
+
+    // MARK: Inside the namespace
+
+    /// The families that can be written. Only one that the rules let pass may be missing here:
+    /// a kernel without IPv6 tables passes IPv6 as it is.
+    private func families(of rules: RuleSet) throws(KernelError) -> Set<AddressFamily> {
+        var families = Set(AddressFamily.allCases)
+        for table in rules.legacyTables() {
+            do throws(KernelError) {
+                _ = try XTable.open(table.name.rawValue, table.family)
+            } catch {
+                guard table.isPassive, error.saysTableIsMissing else { throw error }
+                families.remove(table.family)
+            }
+        }
+        return families
+    }
+
+    private func erase(_ place: Place) throws(KernelError) {
+        // Opening a table makes it, and a table that exists costs every packet a little.
+        guard try XTable.exists(place.name.rawValue, place.family) else { return }
+        try edit(place, to: nil)
+    }
+
+    /// Replaces our part of one table: a new one for the old, or `nil` for nothing.
+    ///
+    /// Whoever changes the table between our reading and our writing, without the lock, makes
+    /// the kernel answer `EAGAIN`; then we read again.
+    private func edit(_ place: Place, to wanted: LegacyTable?) throws(KernelError) {
+        for _ in 0..<9 {
+            do throws(KernelError) {
+                return try attempt(place, to: wanted)
+            } catch where error.errno == .resourceTemporarilyUnavailable {}
+        }
+        try attempt(place, to: wanted)
+    }
+
+    private func attempt(_ place: Place, to wanted: LegacyTable?) throws(KernelError) {
+        var table = try XTable.open(place.name.rawValue, place.family)
+        let ours = table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }
+        guard wanted != nil || !ours.isEmpty else { return }
+        for chain in place.name.builtIn {
+            try table.deleteRules(of: chain) { $0.target.hasPrefix(LegacyTable.prefix) }
+        }
+        for chain in ours { try table.flush(chain) }
+        for chain in ours { try table.delete(chain) }
+        if let wanted { try fill(&table, wanted) }
+        try table.commit()
+    }
+
+    /// Adds our chains, and the jumps to them as the *first* rules of the built-in chains.
+    ///
+    /// Behind somebody else's DNAT, as Docker and kube-proxy have it in OUTPUT, a connection to
+    /// a published port or a service would already have its new destination and never reach
+    /// the sidecar. First, we see what the application asked for, as the eBPF mechanism does;
+    /// what we let pass returns to the others' rules.
+    private func fill(_ table: inout XTable, _ wanted: LegacyTable) throws(KernelError) {
+        for chain in wanted.chains.keys.sorted() { try table.create(chain) }
+        for (chain, rules) in wanted.chains {
+            for rule in rules { try table.append(rule, to: chain) }
+        }
+        for jump in wanted.jumps { try table.prepend(jump.rule, to: jump.chain) }
+    }
+
+    // MARK: Around it
+
+    /// Runs `body` in the namespace, with the lock, alone in libiptc.
+    private func locked(
+        _ namespace: NetworkNamespace, _ step: String, _ body: () throws(KernelError) -> Void
+    ) async throws(RedirectionError) {
+        do throws(KernelError) {
+            let lock = try await XTables.lock(lockFile, waiting: patience)
+            defer { _ = lock.rawValue }
+            try namespace.run { () throws(KernelError) in
+                try XTables.exclusively { () throws(KernelError) in try body() }
+            }
+        } catch {
+            if error.saysTableIsMissing, error.call.contains("_init(") {
+                throw .unsupported(feature: "legacy iptables", because: "\(error)")
+            }
+            throw Mechanism.legacy.error(error, during: step)
+        }
+    }
+
+    /// Every rule of ours, in every table that is there.
+    private func rules(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> [(chain: String, rule: XTable.InstalledRule)] {
+        try during("read legacy tables") { () throws(KernelError) in
+            try namespace.run { () throws(KernelError) in
+                try XTables.exclusively { () throws(KernelError) in
+                    var rules: [(chain: String, rule: XTable.InstalledRule)] = []
+                    for place in Self.places { rules += try self.rules(of: place) }
+                    return rules
+                }
+            }
+        }
+    }
+
+    private func rules(
+        of place: Place
+    ) throws(KernelError) -> [(chain: String, rule: XTable.InstalledRule)] {
+        guard try XTable.exists(place.name.rawValue, place.family) else { return [] }
+        let table = try XTable.open(place.name.rawValue, place.family)
+        return table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }.flatMap { chain in
+            table.rules(in: chain).map { (chain, $0) }
+        }
+    }
+}
+
+extension LegacyTable {
+    fileprivate var place: (name: Name, family: AddressFamily) { (name, family) }
+}
+
+extension KernelError {
+    /// Conclusive: the kernel has no such table, or no such family.
+    var saysTableIsMissing: Bool {
+        let conclusive: [Errno] = [
+            .noSuchFileOrDirectory, .protocolNotAvailable, .addressFamilyNotSupported,
+            .protocolNotSupported, .noFunction,
+        ]
+        return conclusive.contains(errno)
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import LinuxKernel
+internal import NFTables
+internal import RedirectionEngine
+internal import RedirectionModel
+internal import SystemPackage
+
+/// Writes rule sets as the table `inet swerve`, each in one transaction.
+struct NFTWriter: RuleWriter {
+    private static let table = RuleSet.nftTable
+
+    /// Replaces the table's contents, never the table.
+    ///
+    /// A packet reads which generation of rules it sees once per base chain. Were the base
+    /// chains themselves exchanged, a packet between the old and the new one could miss both,
+    /// and its connection escape for good. So base chains stay, and what they hold changes.
+    func write(_ rules: RuleSet, in namespace: NetworkNamespace) throws(RedirectionError) {
+        let contents = rules.nftChains
+        let hooked = Set(contents.filter { $0.chain.hook != nil }.map(\.chain.name))
+        do throws(KernelError) {
+            var connection = try NFTConnection.open(in: namespace)
+            let stale = try connection.chains(of: Self.table).filter { !hooked.contains($0) }
+
+            var batch = NFTBatch(table: Self.table)
+            batch.addTable()
+            for content in contents where content.chain.hook != nil { batch.add(content.chain) }
+            batch.deleteRules()
+            for name in stale { batch.delete(name) }
+            for content in contents where content.chain.hook == nil { batch.add(content.chain) }
+            for content in contents {
+                for rule in content.rules { batch.add(rule, to: content.chain.name) }
+            }
+            try connection.commit(batch.encode())
+        } catch {
+            throw Mechanism.nft.error(error, during: "write table inet \(Self.table)")
+        }
+    }
+
+    func erase(in namespace: NetworkNamespace) throws(RedirectionError) {
+        var batch = NFTBatch(table: Self.table)
+        batch.deleteTable()
+        let encoded = batch.encode()
+        try during("remove table inet \(Self.table)") { () throws(KernelError) in
+            do throws(KernelError) {
+                var connection = try NFTConnection.open(in: namespace)
+                try connection.commit(encoded)
+            } catch where error.errno == .noSuchFileOrDirectory {}
+        }
+    }
+
+    func installed(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> PlanFingerprint? {
+        let rules = try rules(in: namespace)
+        let plan = rules.first { $0.chain == RuleSet.nftPlanChain }?.comment
+        guard let words = plan?.split(separator: " "), words.count == 2 else { return nil }
+        return PlanFingerprint(String(words[1]))
+    }
+
+    func counters(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> [(comment: String, packets: UInt64)] {
+        try rules(in: namespace).map { ($0.comment ?? "", $0.packets) }
+    }
+
+    private func rules(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> [NFTConnection.InstalledRule] {
+        try during("read table inet \(Self.table)") { () throws(KernelError) in
+            var connection = try NFTConnection.open(in: namespace)
+            return try connection.rules(of: Self.table)
+        }
+    }
+}
