@@ -1,28 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "swerve_objects.h"
 
-/*
- * libbpf reads ELF headers in place, hence the alignment. The compiler writes the embedded files
- * into this file's dependencies, so a new object rebuilds it.
- */
-#define OBJECT __attribute__((aligned(8)))
-
-#pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wc23-extensions"
 
-const unsigned char swerve_object_cgroup[] OBJECT = {
-#embed "objects/cgroup.bpf.o"
-};
-const size_t swerve_object_cgroup_bytes = sizeof(swerve_object_cgroup);
+/* libbpf reads ELF headers in place, hence the alignment. */
+#define OBJECT static const unsigned char __attribute__((aligned(8)))
 
-const unsigned char swerve_object_sk_lookup[] OBJECT = {
+/*
+ * The compiler writes the embedded files into this file's dependencies, so a new object rebuilds it.
+ */
+OBJECT connect_object[] = {
+#embed "objects/connect.bpf.o"
+};
+OBJECT getsockopt_object[] = {
+#embed "objects/getsockopt.bpf.o"
+};
+OBJECT sk_lookup_object[] = {
 #embed "objects/sk_lookup.bpf.o"
 };
-const size_t swerve_object_sk_lookup_bytes = sizeof(swerve_object_sk_lookup);
-
-const unsigned char swerve_object_tc[] OBJECT = {
+OBJECT sockops_object[] = {
+#embed "objects/sockops.bpf.o"
+};
+OBJECT tc_object[] = {
 #embed "objects/tc.bpf.o"
 };
-const size_t swerve_object_tc_bytes = sizeof(swerve_object_tc);
 
-#pragma clang diagnostic pop
+#define ENTRY(bytes) { (bytes), sizeof(bytes) }
+
+struct swerve_object swerve_object(enum swerve_object_name name)
+{
+	static const struct swerve_object objects[] = {
+		[SWERVE_OBJECT_CONNECT] = ENTRY(connect_object),
+		[SWERVE_OBJECT_GETSOCKOPT] = ENTRY(getsockopt_object),
+		[SWERVE_OBJECT_SK_LOOKUP] = ENTRY(sk_lookup_object),
+		[SWERVE_OBJECT_SOCKOPS] = ENTRY(sockops_object),
+		[SWERVE_OBJECT_TC] = ENTRY(tc_object),
+	};
+
+	return objects[name];
+}

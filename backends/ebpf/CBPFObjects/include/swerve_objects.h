@@ -8,44 +8,19 @@
 
 #include <stddef.h>
 
-extern const unsigned char swerve_object_cgroup[];
-extern const unsigned char swerve_object_sk_lookup[];
-extern const unsigned char swerve_object_tc[];
+enum swerve_object_name {
+	SWERVE_OBJECT_CONNECT,
+	SWERVE_OBJECT_GETSOCKOPT,
+	SWERVE_OBJECT_SK_LOOKUP,
+	SWERVE_OBJECT_SOCKOPS,
+	SWERVE_OBJECT_TC,
+};
 
-/* Sizes are not known here: an array's length is settled where it is defined. */
-extern const size_t swerve_object_cgroup_bytes;
-extern const size_t swerve_object_sk_lookup_bytes;
-extern const size_t swerve_object_tc_bytes;
+struct swerve_object {
+	const void *_Nonnull start;
+	size_t size;
+};
 
-static inline size_t swerve_object_cgroup_size(void)
-{
-	return swerve_object_cgroup_bytes;
-}
-
-static inline size_t swerve_object_sk_lookup_size(void)
-{
-	return swerve_object_sk_lookup_bytes;
-}
-
-static inline size_t swerve_object_tc_size(void)
-{
-	return swerve_object_tc_bytes;
-}
-
-/* Where an object begins: Swift sees no incomplete array, but it can call this. */
-static inline const void *_Nonnull swerve_object_cgroup_start(void)
-{
-	return swerve_object_cgroup;
-}
-
-static inline const void *_Nonnull swerve_object_sk_lookup_start(void)
-{
-	return swerve_object_sk_lookup;
-}
-
-static inline const void *_Nonnull swerve_object_tc_start(void)
-{
-	return swerve_object_tc;
-}
+struct swerve_object swerve_object(enum swerve_object_name name);
 
 #endif
