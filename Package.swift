@@ -88,12 +88,14 @@ let package = Package(
             path: "backends/iptables/IPTablesBackend"),
 
         // The lab: pods, sidecars and a client, on one machine.
-        library("SidecarProxy", [logging, nioCore, nioPosix, nioHTTP1]),
+        library(
+            "SidecarProxy",
+            ["LinuxKernel", "RedirectionModel", logging, nioCore, nioPosix, nioHTTP1]),
         library(
             "Lab",
             [
                 "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
-                "RedirectionModel", systemPackage,
+                "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
         .executableTarget(
             name: "swerve",
@@ -104,7 +106,12 @@ let package = Package(
             swiftSettings: strict),
 
         // Tests.
-        library("KernelTestSupport", ["LinuxKernel", "RedirectionModel", systemPackage]),
+        library(
+            "KernelTestSupport",
+            [
+                "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
@@ -129,6 +136,9 @@ let package = Package(
             ]),
         tests(
             "LabTests",
-            ["KernelTestSupport", "Lab", "LinuxKernel", "RedirectionModel", systemPackage]),
+            [
+                "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
+            ]),
     ]
 )

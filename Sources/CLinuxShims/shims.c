@@ -11,13 +11,14 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,9 +254,26 @@ int clinux_poll_input(int fd, int milliseconds)
 	return result > 0 ? poller.revents : result;
 }
 
+int clinux_assume_owner(uid_t uid, gid_t gid)
+{
+	/* Only uid 0 may change the group, so it is the first to go and the last to return. */
+	if (uid == 0 && syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return -errno;
+	if (syscall(SYS_setresgid, gid, gid, 0) < 0)
+		return -errno;
+	return uid == 0 ? 0 : OR_ERRNO((int)syscall(SYS_setresuid, uid, uid, 0));
+}
+
 int clinux_kill(pid_t pid, int signal)
 {
 	return OR_ERRNO(kill(pid, signal));
+}
+
+int clinux_become(uid_t uid, gid_t gid)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0)
+		return -errno;
+	return OR_ERRNO(setresuid(uid, uid, uid));
 }
 
 /* Shows `file` as /etc/hosts to this process and its children alone. */
@@ -291,13 +309,8 @@ static int be_born(const struct clinux_birth *birth)
 		result = redirect(birth->output, 1);
 	if (result >= 0)
 		result = redirect(birth->error, 2);
-	if (result >= 0 && birth->drops_privileges) {
-		result = OR_ERRNO(setgroups(0, NULL));
-		if (result >= 0)
-			result = OR_ERRNO(setresgid(birth->gid, birth->gid, birth->gid));
-		if (result >= 0)
-			result = OR_ERRNO(setresuid(birth->uid, birth->uid, birth->uid));
-	}
+	if (result >= 0 && birth->drops_privileges)
+		result = clinux_become(birth->uid, birth->gid);
 	if (result < 0)
 		return result;
 
@@ -367,4 +380,33 @@ int clinux_signal_descriptor(const int *signals, size_t count)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	return OR_ERRNO(signalfd(-1, &set, SFD_CLOEXEC));
+}
+
+int clinux_watch_file(const char *path)
+{
+	int fd = OR_ERRNO(inotify_init1(IN_CLOEXEC));
+	int result;
+
+	if (fd < 0)
+		return fd;
+	result = OR_ERRNO(inotify_add_watch(fd, path, IN_MODIFY));
+	if (result < 0) {
+		close(fd);
+		return result;
+	}
+	return fd;
+}
+
+int clinux_kernel_release(char *release, size_t size)
+{
+	struct utsname name;
+	int result = OR_ERRNO(uname(&name));
+	size_t length;
+
+	if (result < 0)
+		return result;
+	length = strnlen(name.release, size - 1);
+	memcpy(release, name.release, length);
+	release[length] = 0;
+	return 0;
 }

@@ -57,8 +57,19 @@ package struct Cgroup: Hashable, Sendable {
     }
 
     /// Ends every process of the subtree (`cgroup.kill`, Linux 5.14).
+    ///
+    /// Older kernels end what lives here and not what lives below, and what is being born
+    /// meanwhile escapes: repeat until nothing is left.
     package func killAll() throws(KernelError) {
-        try OwnedDescriptor.open(path + "/cgroup.kill", .write).write("1")
+        do throws(KernelError) {
+            try OwnedDescriptor.open(path + "/cgroup.kill", .write).write("1")
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
+            for process in try readFile(path + "/cgroup.procs").split(separator: "\n") {
+                guard let pid = Int32(process) else { continue }
+                _ = clinux_kill(pid, 9)
+            }
+        }
     }
 
     /// True while a process lives in the subtree.

@@ -59,6 +59,14 @@ package final class ChildProcess: Sendable {
     /// Waits for the end. Blocks the calling thread.
     package func waitForExit() throws(KernelError) -> Int { try wait(blocking: true) ?? 0 }
 
+    /// Waits at most `limit` for the end; `nil` while the process runs.
+    package func waitForExit(within limit: Duration) throws(KernelError) -> Int? {
+        if let status = try exitStatus() { return status }
+        let handle = OwnedDescriptor(
+            taking: try kernel("pidfd_open(\(pid))") { clinux_pidfd_open(pid) })
+        return try handle.waitForInput(limit) ? try waitForExit() : nil
+    }
+
     private func wait(blocking: Bool) throws(KernelError) -> Int? {
         var status: CInt = 0
         let result = try kernel("waitpid(\(pid))") { unsafe clinux_wait(pid, blocking, &status) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What makes the kernel carry out a plan.
-package enum Mechanism: String, Hashable, Sendable, CaseIterable {
+package enum Mechanism: String, Hashable, Sendable, Codable, CaseIterable {
     /// Programs at connect(2), at socket lookup and, where asked, at tc.
     case ebpf
     /// nf_tables, through netlink.

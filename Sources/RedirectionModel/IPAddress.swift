@@ -11,18 +11,26 @@ package enum AddressFamily: String, Hashable, Sendable, Codable, CaseIterable {
 /// An IPv4-mapped IPv6 address, what Java and dual-stack runtimes put into their sockets, *is*
 /// an IPv4 address here (RFC 4291 §2.5.5.2), so no code can treat the two differently.
 package struct IPAddress: Hashable, Sendable {
-    /// The address as a big-endian number.
-    package let bits: UInt128
+    // Two halves: Swift 6.3.1 keeps an optional argument that holds a UInt128 at half of the
+    // alignment it then loads it with, and the program ends with SIGSEGV (debug builds).
+    private let high: UInt64
+    private let low: UInt64
 
-    package init(bits: UInt128) { self.bits = bits }
+    /// The address as a big-endian number.
+    package var bits: UInt128 { UInt128(high) << 64 | UInt128(low) }
+
+    package init(bits: UInt128) {
+        high = UInt64(truncatingIfNeeded: bits >> 64)
+        low = UInt64(truncatingIfNeeded: bits)
+    }
 
     /// Makes the IPv4 address whose big-endian number is `ipv4`.
-    package init(ipv4: UInt32) { bits = Self.mappedPrefix | UInt128(ipv4) }
+    package init(ipv4: UInt32) { self.init(bits: Self.mappedPrefix | UInt128(ipv4)) }
 
     /// Makes an address from its 16 bytes in network order.
     package init?(bytes: some Collection<UInt8>) {
         guard bytes.count == 16 else { return nil }
-        bits = bytes.reduce(0) { $0 << 8 | UInt128($1) }
+        self.init(bits: bytes.reduce(0) { $0 << 8 | UInt128($1) })
     }
 
     private static let mappedPrefix: UInt128 = 0xffff << 32

@@ -60,9 +60,10 @@ enum IPv6Text {
 
     static func parse(_ text: String) -> UInt128? {
         let halves = splitAtDoubleColon(text)
-        guard let head = halves.first.flatMap(groups), halves.count <= 2 else { return nil }
+        guard halves.count <= 2, let head = groups(halves[0], mayEndInQuad: halves.count == 1)
+        else { return nil }
         guard halves.count == 2 else { return head.count == 8 ? number(head) : nil }
-        guard let tail = groups(halves[1]), head.count + tail.count < 8 else { return nil }
+        guard let tail = groups(halves[1], mayEndInQuad: true), head.count + tail.count < 8 else { return nil }
         let gap = [UInt16](repeating: 0, count: 8 - head.count - tail.count)
         return number(head + gap + tail)
     }
@@ -84,13 +85,13 @@ enum IPv6Text {
         return parts + [rest]
     }
 
-    /// Reads colon-separated groups; the last may be a dotted quad, worth two.
-    private static func groups(_ text: Substring) -> [UInt16]? {
+    /// Reads colon-separated groups; the address's last may be a dotted quad, worth two.
+    private static func groups(_ text: Substring, mayEndInQuad: Bool) -> [UInt16]? {
         guard !text.isEmpty else { return [] }
         var result: [UInt16] = []
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         for (index, part) in parts.enumerated() {
-            if index == parts.count - 1, let quad = IPv4Text.parse(part) {
+            if mayEndInQuad, index == parts.count - 1, let quad = IPv4Text.parse(part) {
                 result += [UInt16(quad >> 16), UInt16(truncatingIfNeeded: quad)]
             } else if (1...4).contains(part.count), part.allSatisfy(\.isHexDigit),
                 let group = UInt16(part, radix: 16)

@@ -80,6 +80,12 @@ int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
 /* [errno] poll(2) on one descriptor for input. Returns 0 on timeout, else revents. */
 int clinux_poll_input(int fd, int milliseconds);
 
+/*
+ * [nolibc] [errno] The owner of what the calling *thread* does next; libc's setresuid(2) would
+ * change every thread. The saved ids stay 0, so that 0, 0 leads back.
+ */
+int clinux_assume_owner(uid_t uid, gid_t gid);
+
 /* [errno] kill(2). */
 int clinux_kill(pid_t pid, int signal);
 
@@ -112,5 +118,14 @@ int clinux_pidfd_getfd(int pidfd, int fd);
 
 /* [macro] [errno] Blocks `signals` in this thread and returns a signalfd for them. */
 int clinux_signal_descriptor(const int *_Nonnull signals, size_t count);
+
+/* [errno] Becomes another user for good, supplementary groups dropped, in every thread. */
+int clinux_become(uid_t uid, gid_t gid);
+
+/* [errno] [macro] An inotify(7) descriptor that is readable after each write to `path`. */
+int clinux_watch_file(const char *_Nonnull path);
+
+/* [errno] [macro] uname(2): the kernel's release, cut to `size` with its terminating NUL. */
+int clinux_kernel_release(char *_Nonnull release, size_t size);
 
 #endif

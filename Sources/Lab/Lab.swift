@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import LinuxKernel
+package import RedirectionEngine
+internal import RedirectionModel
+
+/// Two nodes, their pods, and a sidecar in every pod, on one machine.
+///
+/// Everything but the guard's remains is held by descriptors and processes of this process and
+/// its children, so there is no way to end it that leaves something behind.
+package final class Lab: Sendable {
+    package let state: LabState
+    /// The namespaces by pod, for tests that look inside.
+    package let namespaces: [String: NetworkNamespace]
+    /// The nodes' agents: each node's own backend, none when redirection is off.
+    package let backends: [String: any RedirectionBackend]
+    private let network: LabNetwork
+
+    fileprivate init(
+        state: LabState, network: LabNetwork, backends: [String: any RedirectionBackend]
+    ) {
+        self.state = state
+        self.network = network
+        self.backends = backends
+        namespaces = network.pods
+    }
+
+    /// Builds a lab, runs `body` in it, and takes it down: when this returns, or throws, or the
+    /// task is canceled, nothing of the lab is left.
+    package static func with<Value>(
+        _ configuration: LabConfiguration,
+        progress: @Sendable (String) -> Void = { _ in },
+        _ body: (Lab) async throws -> Value
+    ) async throws -> Value {
+        try checkRequirements()
+        let identity = try LabIdentity.next(configuration.purpose)
+        let guardian = LabGuard(identity, executable: configuration.executable)
+        let processes = LabProcesses()
+        defer { processes.reap() }
+        return try await withTaskCancellationHandler {
+            do {
+                try guardian.start()
+                let builder = LabBuilder(configuration, identity, processes)
+                let value = try await body(builder.build(progress))
+                try guardian.finish()
+                return value
+            } catch {
+                try? guardian.finish()
+                throw error
+            }
+        } onCancel: {
+            try? guardian.finish()
+        }
+    }
+
+    private static func checkRequirements() throws(LabError) {
+        do throws(KernelError) {
+            _ = try Cgroup.root()
+        } catch {
+            throw .noCgroup2
+        }
+        do throws(KernelError) {
+            _ = try NetworkNamespace.create()
+        } catch {
+            throw .notRoot
+        }
+    }
+}
+
+/// The steps that make a lab, each relying on the one before.
+private struct LabBuilder: Sendable {
+    let configuration: LabConfiguration
+    let identity: LabIdentity
+    let processes: LabProcesses
+
+    init(
+        _ configuration: LabConfiguration, _ identity: LabIdentity, _ processes: LabProcesses
+    ) {
+        self.configuration = configuration
+        self.identity = identity
+        self.processes = processes
+    }
+
+    private var topology: LabTopology { configuration.topology }
+    private var hosts: String { identity.directory + "/hosts" }
+    private var records: String { identity.directory + "/records" }
+
+    func build(_ progress: @Sendable (String) -> Void) async throws -> Lab {
+        try OwnedDescriptor.open(hosts, .replace).write(topology.hosts)
+        _ = try OwnedDescriptor.open(records, .replace)
+        let choice: Choice? =
+            if let wish = configuration.wish { try await Backends.choose(wish) } else { nil }
+
+        progress("building two nodes and \(topology.nodes.flatMap(\.pods).count) pods")
+        let network = try LabNetwork.build(topology)
+        try createCgroups()
+        var backends: [String: any RedirectionBackend] = [:]
+        if let choice {
+            progress("redirecting by \(choice.mechanism)")
+            backends = try await redirect(by: choice.mechanism, network)
+        }
+
+        progress("starting sidecars and applications")
+        let sidecars = try startSidecars(network)
+        let applications = try startApplications(network)
+        for pod in topology.nodes.flatMap(\.pods) {
+            for server in [sidecars[pod.name], applications[pod.name]].compactMap(\.self) {
+                try processes.waitUntilListening(server, within: .seconds(15))
+            }
+        }
+
+        let state = try describe(choice, network, sidecars, applications)
+        try state.publish(in: identity.directory)
+        return Lab(state: state, network: network, backends: backends)
+    }
+
+    private func cgroup(_ node: LabTopology.Node) throws(KernelError) -> Cgroup {
+        try identity.cgroup().child(node.name)
+    }
+
+    private func createCgroups() throws(KernelError) {
+        for node in topology.nodes {
+            try cgroup(node).create()
+            for pod in node.pods { try cgroup(node).child(pod.name).create() }
+        }
+    }
+
+    /// Before anything runs in the pods, as a CNI plugin does.
+    private func redirect(
+        by mechanism: Mechanism, _ network: LabNetwork
+    ) async throws -> [String: any RedirectionBackend] {
+        var backends: [String: any RedirectionBackend] = [:]
+        for node in topology.nodes {
+            let backend = try await Backends.make(
+                mechanism, on: try cgroup(node), inbound: configuration.inbound)
+            backends[node.name] = backend
+            for pod in node.pods {
+                guard let namespace = network.pods[pod.name] else { continue }
+                let plan = configuration.preset.plan(ownAddresses: Set(pod.addresses))
+                let workload = Workload(id: pod.name, namespace: namespace)
+                try await backend.apply(plan, to: workload)
+            }
+        }
+        return backends
+    }
+
+    private func startSidecars(
+        _ network: LabNetwork
+    ) throws -> [String: LabProcesses.Server] {
+        try servers(network) { pod, birth in
+            birth.arguments = configuration.sidecarArguments(in: pod.name)
+            birth.environment += configuration.sidecarEnvironment(in: pod.name)
+            if configuration.sidecarCommand != nil { birth.owner = configuration.owner }
+            let sidecar = configuration.preset.sidecar
+            let isOurs = configuration.sidecarCommand == nil
+            return ("sidecar", isOurs, [sidecar.outboundPort, sidecar.inboundPort])
+        }
+    }
+
+    private func startApplications(
+        _ network: LabNetwork
+    ) throws -> [String: LabProcesses.Server] {
+        try servers(network) { pod, birth in
+            guard let greeting = pod.greeting else { return nil }
+            let port = LabTopology.applicationPort
+            birth.arguments = [
+                configuration.executable, "ok", "--name", greeting, "--pod", pod.name, "--port",
+                "\(port)",
+            ]
+            return ("application", true, [port])
+        }
+    }
+
+    /// Starts what `describe` says in every pod it says it for: the kind of server, whether its
+    /// standard output is the record, its ports.
+    private func servers(
+        _ network: LabNetwork,
+        _ describe: (LabTopology.Pod, inout ChildProcess.Birth) -> (String, Bool, [UInt16])?
+    ) throws -> [String: LabProcesses.Server] {
+        var servers: [String: LabProcesses.Server] = [:]
+        for node in topology.nodes {
+            for pod in node.pods {
+                let record = try OwnedDescriptor.open(records, .append)
+                var birth = ChildProcess.Birth([])
+                birth.cgroup = try cgroup(node).child(pod.name)
+                birth.hosts = hosts
+                guard let namespace = network.pods[pod.name],
+                    let (kind, writesRecords, ports) = describe(pod, &birth)
+                else { continue }
+                if writesRecords { birth.output = record.rawValue }
+                servers[pod.name] = try processes.start(
+                    "the \(kind) of \(pod.name)", birth, in: namespace,
+                    log: "\(identity.directory)/\(pod.name).\(kind).log", listeningOn: ports)
+            }
+        }
+        return servers
+    }
+
+    private func describe(
+        _ choice: Choice?, _ network: LabNetwork, _ sidecars: [String: LabProcesses.Server],
+        _ applications: [String: LabProcesses.Server]
+    ) throws(KernelError) -> LabState {
+        var pods: [LabState.Pod] = []
+        for node in topology.nodes {
+            for pod in node.pods {
+                let descriptor = network.pods[pod.name]?.rawDescriptor ?? -1
+                pods.append(
+                    LabState.Pod(
+                        name: pod.name, node: node.name, addresses: pod.addresses,
+                        greeting: pod.greeting, cgroup: try cgroup(node).child(pod.name).path,
+                        namespace: "/proc/\(identity.owner.pid)/fd/\(descriptor)",
+                        sidecar: sidecars[pod.name]?.identity,
+                        application: applications[pod.name]?.identity))
+            }
+        }
+        return LabState(
+            name: "\(identity)", owner: identity.owner, mechanism: choice?.mechanism,
+            reason: choice?.reason ?? "redirection is off", inbound: configuration.inbound,
+            sidecarCommand: configuration.sidecarCommand, cgroup: try identity.cgroup().path,
+            hosts: hosts, records: records, pods: pods)
+    }
+}

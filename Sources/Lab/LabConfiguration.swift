@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import RedirectionEngine
+package import RedirectionModel
+
+/// How eBPF takes inbound connections.
+package enum InboundPath: String, Hashable, Sendable, Codable, CaseIterable {
+    /// At socket lookup: no packet is rewritten (Linux 5.9).
+    case lookup
+    /// By rewriting ports at tc, for older kernels or by choice.
+    case tc
+}
+
+/// What kind of lab to build.
+package struct LabConfiguration: Sendable {
+    /// The mechanism; `nil` turns redirection off.
+    package var wish: Wish?
+    package var inbound = InboundPath.lookup
+    package var preset = Preset.fsm
+    /// A shell command to run as every pod's sidecar, in place of our own.
+    package var sidecarCommand: String?
+    /// The `swerve` program, which is also the sidecar, the application and the guard.
+    package var executable: String
+    package var purpose = LabIdentity.Purpose.run
+    package var topology = LabTopology.scene
+
+    package init(_ wish: Wish?, executable: String? = nil) {
+        self.wish = wish
+        self.executable = executable ?? Self.ownExecutable
+    }
+
+    /// The running program; by its link where the file has been replaced meanwhile.
+    package static var ownExecutable: String {
+        let link = "/proc/self/exe"
+        let target = try? FileManager.default.destinationOfSymbolicLink(atPath: link)
+        guard let target, FileManager.default.isExecutableFile(atPath: target) else { return link }
+        return target
+    }
+
+    /// The sidecar's command line in `pod`: ours, or the one that was given with its
+    /// placeholders filled in.
+    func sidecarArguments(in pod: String) -> [String] {
+        let sidecar = preset.sidecar
+        guard let sidecarCommand else {
+            return [
+                executable, "sidecar", "--pod", pod, "--outbound", "\(sidecar.outboundPort)",
+                "--inbound", "\(sidecar.inboundPort)", "--user", "\(owner.uid):\(owner.gid)",
+            ]
+        }
+        let values = [
+            "{pod}": pod, "{outbound}": "\(sidecar.outboundPort)",
+            "{inbound}": "\(sidecar.inboundPort)", "{app}": "\(LabTopology.applicationPort)",
+        ]
+        let command = values.reduce(sidecarCommand) {
+            $0.replacing($1.key, with: $1.value)
+        }
+        return ["/bin/sh", "-c", command]
+    }
+
+    func sidecarEnvironment(in pod: String) -> [String] {
+        [
+            "SWERVE_POD=\(pod)", "SWERVE_OUTBOUND_PORT=\(preset.sidecar.outboundPort)",
+            "SWERVE_INBOUND_PORT=\(preset.sidecar.inboundPort)",
+            "SWERVE_APP_PORT=\(LabTopology.applicationPort)",
+        ]
+    }
+
+    /// Who the sidecar runs as: the preset's first uid, and the group of the same number.
+    var owner: Owner {
+        let uid = preset.sidecar.uids.min() ?? 1500
+        return Owner(uid: uid, gid: preset.sidecar.gids.min() ?? uid)
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import LinuxKernel
+internal import RedirectionModel
+internal import Synchronization
+
+/// The sidecars and applications of a lab: started, waited for, and reaped.
+final class LabProcesses: Sendable {
+    private let children = Mutex<[ChildProcess]>([])
+
+    /// A process with its own log, that is ready when it listens.
+    struct Server: Sendable {
+        /// `sidecar of ok-v1`, for messages.
+        let what: String
+        let child: ChildProcess
+        let log: String
+        let namespace: NetworkNamespace
+        let ports: [UInt16]
+
+        var identity: ProcessIdentity? { ProcessIdentity(running: child.pid) }
+    }
+
+    /// Starts a server in its pod; its standard error goes to the log.
+    func start(
+        _ what: String, _ birth: ChildProcess.Birth, in namespace: NetworkNamespace,
+        log: String, listeningOn ports: [UInt16]
+    ) throws(KernelError) -> Server {
+        let output = try OwnedDescriptor.open(log, .append)
+        let nothing = try OwnedDescriptor.open("/dev/null")
+        var birth = birth
+        birth.namespace = namespace
+        birth.input = nothing.rawValue
+        birth.output = birth.output ?? output.rawValue
+        birth.error = output.rawValue
+        // Out of reach of Ctrl-C: the guard ends the lab, in its own order.
+        birth.startsSession = true
+        let child = try ChildProcess.start(birth)
+        children.withLock { $0.append(child) }
+        return Server(what: what, child: child, log: log, namespace: namespace, ports: ports)
+    }
+
+    /// Waits until the server listens on all its ports.
+    ///
+    /// By looking, not by connecting: to a sidecar that goes to the origin, a connection
+    /// straight to its port is a loop.
+    func waitUntilListening(_ server: Server, within limit: Duration) throws {
+        let deadline = ContinuousClock.now + limit
+        for port in server.ports {
+            while try !server.namespace.hasListener(on: port) {
+                guard ContinuousClock.now < deadline else {
+                    throw LabError.notListening(
+                        what: server.what, port: port, log: lastLine(server.log))
+                }
+                // No event tells of a listener; the end of the process is one.
+                if let status = try server.child.waitForExit(within: .milliseconds(5)) {
+                    children.withLock { $0.removeAll { $0.pid == server.child.pid } }
+                    throw LabError.died(
+                        what: server.what, status: status, log: lastLine(server.log))
+                }
+            }
+        }
+    }
+
+    private func lastLine(_ log: String) -> String {
+        let text = (try? readFile(log)) ?? ""
+        return text.split(separator: "\n").last.map(String.init) ?? ""
+    }
+
+    /// Takes leave of processes that have been killed, so that no zombie stays.
+    func reap() {
+        let dead = children.withLock { children in
+            defer { children = [] }
+            return children
+        }
+        for child in dead { _ = try? child.waitForExit(within: .seconds(2)) }
+    }
+}
+
+extension NetworkNamespace {
+    /// True when a TCP socket of the namespace listens on the port, proc_net_tcp.
+    package func hasListener(on port: UInt16) throws(KernelError) -> Bool {
+        let tables = try run { () throws(KernelError) in
+            try ["tcp", "tcp6"].map { name throws(KernelError) in
+                try readFile("/proc/thread-self/net/" + name)
+            }
+        }
+        return tables.contains { ListenerTable.isListening(port, in: $0) }
+    }
+}
+
+/// The text of `/proc/net/tcp`.
+enum ListenerTable {
+    /// `sl: local_address rem_address st ...`; state 0A is TCP_LISTEN.
+    static func isListening(_ port: UInt16, in table: String) -> Bool {
+        table.split(separator: "\n").dropFirst().contains { line in
+            let fields = line.split(separator: " ")
+            guard fields.count > 3, fields[3] == "0A",
+                let text = fields[1].split(separator: ":").last
+            else { return false }
+            return UInt16(text, radix: 16) == port
+        }
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import LinuxKernel
+internal import Synchronization
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// Runs `body`, and cancels it on SIGINT, SIGTERM or SIGHUP; exits either way.
+///
+/// The main thread waits for signals and does nothing else: it is the one thread whose end the
+/// kernel takes for the process's own (`/proc/PID/fd` goes with it), so it must not be given
+/// away. Cancellation handlers run on it, and have done their work when they return.
+///
+/// Signals in `ignoring` are for processes that outlive their readers.
+func runInterruptibly(
+    ignoring: [Signal] = [], _ body: @escaping @Sendable () async throws -> Void
+) throws -> Never {
+    let signals = try SignalDescriptor.block([.interrupt, .terminate, .hangUp] + ignoring)
+    let isInterrupted = Mutex(false)
+    let task = Task.detached {
+        let outcome = await outcome(of: body)
+        // The lock is never given back: whoever has it first ends the process.
+        isInterrupted.withLock { interrupted in
+            while interrupted { pause() }
+            exit(outcome)
+        }
+    }
+    while true {
+        guard let signal = try signals.next(), !ignoring.contains(signal) else { continue }
+        isInterrupted.withLock { $0 = true }
+        task.cancel()
+        _exit(Outcome.interrupted.rawValue)
+    }
+}
+
+private func outcome(of body: @Sendable () async throws -> Void) async -> Int32 {
+    do {
+        try await body()
+        return Outcome.success.rawValue
+    } catch let code as ExitCode {
+        return code.rawValue
+    } catch {
+        Console.complain("swerve: \(error)")
+        return Outcome.failure.rawValue
+    }
+}
+
+/// Ends the process in good order.
+func end() -> Never { exit(Outcome.success.rawValue) }
+
+/// Ends the process with the reason on standard error.
+func fail(_ error: any Error) -> Never {
+    Console.complain("swerve: \(error)")
+    exit(Outcome.failure.rawValue)
+}
