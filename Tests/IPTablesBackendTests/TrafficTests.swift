@@ -172,7 +172,11 @@ import Testing
                 let client = try pod.namespace.connect(to: Endpoint(server, 8080))
                 #expect(try listener.accept().peerEndpoint() == client.localEndpoint())
                 let counters = try await backend.counters(in: workload)
-                #expect(counters[reason] == 1, "\(reason)")
+                // A legacy nat table without a NAT rule turns connection tracking on for nobody,
+                // and without it the kernel does not even look at the rules.
+                if reason != .family || subject.flavor == .nft {
+                    #expect(counters[reason] == 1, "\(reason)")
+                }
                 #expect(counters[.outbound] ?? 0 == 0, "\(reason)")
             }
         }
@@ -190,20 +194,22 @@ import Testing
             // An escaped connection would find a listener here, and be noticed.
             let outside = try pod.peer.listen(.ipv4, 8080)
             let client = ClientThread(
-                in: pod.namespace, to: Endpoint(pod.peerAddress(.ipv4), 8080), count: 1000)
-            var replacements = 0
-            while !client.isDone {
-                try await backend.apply(plans[replacements % 2], to: pod.workload)
-                replacements += 1
-            }
-            #expect(client.failure == nil)
-            #expect(replacements > 10)
+                in: pod.namespace, to: Endpoint(pod.peerAddress(.ipv4), 8080), atMost: 20_000)
             var accepted = 0
-            while try sidecar.descriptor.waitForInput(.zero) {
-                _ = try sidecar.accept()
-                accepted += 1
+            func drain(_ limit: Duration) throws {
+                while try sidecar.descriptor.waitForInput(limit) {
+                    _ = try sidecar.accept()
+                    accepted += 1
+                }
             }
-            #expect(accepted == 1000)
+            for number in 0..<60 {
+                try await backend.apply(plans[number % 2], to: pod.workload)
+                try drain(.zero)
+            }
+            let connected = try client.stop()
+            try drain(.milliseconds(100))
+            #expect(connected > 100)
+            #expect(accepted == connected)
             #expect(try !outside.descriptor.waitForInput(.zero))
         }
     }
@@ -212,24 +218,39 @@ import Testing
 /// A client on a thread of its own: it blocks, which tasks must not for long.
 private final class ClientThread: Sendable {
     private struct State {
+        var isStopping = false
         var isDone = false
+        var connected = 0
         var failure: KernelError?
     }
 
     private let state = Mutex(State())
 
-    var isDone: Bool { state.withLock { $0.isDone } }
-    var failure: KernelError? { state.withLock { $0.failure } }
-
-    /// Connects and closes, `count` times.
-    init(in namespace: NetworkNamespace, to server: Endpoint, count: Int) {
+    /// Connects and closes, again and again.
+    init(in namespace: NetworkNamespace, to server: Endpoint, atMost limit: Int) {
         Thread.detachNewThread { [self] in
             do throws(KernelError) {
-                for _ in 0..<count { _ = try namespace.connect(to: server) }
+                for _ in 0..<limit where !state.withLock({ $0.isStopping }) {
+                    _ = try namespace.connect(to: server)
+                    state.withLock { $0.connected += 1 }
+                }
             } catch {
                 state.withLock { $0.failure = error }
             }
             state.withLock { $0.isDone = true }
         }
+    }
+
+    /// Waits for the last connection, and returns how many there were.
+    func stop() throws -> Int {
+        state.withLock { $0.isStopping = true }
+        // A connection takes 3 seconds at the most.
+        for _ in 0..<500 where !state.withLock({ $0.isDone }) {
+            Thread.sleep(forTimeInterval: 0.01)
+        }
+        let final = state.withLock { $0 }
+        if let failure = final.failure { throw failure }
+        #expect(final.isDone)
+        return final.connected
     }
 }
