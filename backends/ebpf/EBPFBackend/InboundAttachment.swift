@@ -6,11 +6,11 @@ internal import LinuxKernel
 internal import RedirectionEngine
 
 /// How inbound connections come to the sidecar.
-package enum InboundMethod: String, Hashable, Sendable, CaseIterable {
+package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// At socket lookup, Linux 5.9: no packet is touched.
-    case socketLookup
+    case socketLookup = "lookup"
     /// By rewriting ports at the pod's interface, on any kernel.
-    case trafficControl
+    case trafficControl = "tc"
 }
 
 /// A pod's own inbound programs, attached.
