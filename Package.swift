@@ -113,7 +113,9 @@ let package = Package(
                 systemPackage,
             ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
-        tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+        tests(
+            "RedirectionEngineTests",
+            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",
