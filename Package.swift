@@ -137,7 +137,7 @@ let package = Package(
         tests(
             "LabTests",
             [
-                "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
+                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
             ]),
     ]

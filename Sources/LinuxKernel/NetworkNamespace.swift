@@ -30,9 +30,10 @@ package final class NetworkNamespace: Sendable {
 
     /// Makes an empty namespace, its loopback interface up.
     package static func create() throws(KernelError) -> NetworkNamespace {
-        let created = try returningHome { () throws(KernelError) in
+        let created = try away { () throws(KernelError) in
             try kernel("unshare(CLONE_NEWNET)") { clinux_unshare_netns() }
-            return try current()
+        } doing: { () throws(KernelError) in
+            try current()
         }
         var links = try RouteNetlink.open(in: created)
         try links.setUp("lo")
@@ -49,9 +50,10 @@ package final class NetworkNamespace: Sendable {
     package func run<Value: ~Copyable>(
         _ body: () throws(KernelError) -> Value
     ) throws(KernelError) -> Value {
-        try returningHome { () throws(KernelError) in
+        try away { () throws(KernelError) in
             try kernel("setns(CLONE_NEWNET)") { clinux_enter_netns(descriptor.rawValue) }
-            return try body()
+        } doing: { () throws(KernelError) in
+            try body()
         }
     }
 
@@ -72,11 +74,14 @@ extension NetworkNamespace: Equatable {
     }
 }
 
-/// Runs `body`, then puts the calling thread back into the namespace it started in.
-private func returningHome<Value: ~Copyable>(
-    _ body: () throws(KernelError) -> Value
+/// Goes somewhere, runs `body` there, and puts the calling thread back where it started.
+///
+/// Who may not leave (`EPERM`) may not return either, so the way back begins after the way out.
+private func away<Value: ~Copyable>(
+    _ leave: () throws(KernelError) -> Void, doing body: () throws(KernelError) -> Value
 ) throws(KernelError) -> Value {
     let home = try OwnedDescriptor.open("/proc/thread-self/ns/net")
+    try leave()
     defer {
         // Better to stop than to let this thread speak from inside a pod.
         let status = clinux_enter_netns(home.rawValue)

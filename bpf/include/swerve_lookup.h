@@ -6,6 +6,7 @@
 #include "swerve_maps.h"
 #include "swerve_policy.h"
 #include <bpf/bpf_endian.h>
+#include <linux/in.h>
 #include <linux/in6.h>
 #include <stdbool.h>
 

@@ -9,7 +9,9 @@
 #define SWERVE_POLICY_H
 
 #include "swerve_abi.h"
-#include <linux/in.h>
+
+/* IPPROTO_TCP; the headers that have it clash with the C library's where Swift imports this. */
+#define SWERVE_TCP 6
 
 #if defined(__BPF__)
 #define SWERVE_INLINE static inline __attribute__((always_inline))
@@ -104,7 +106,7 @@ SWERVE_INLINE struct swerve_verdict swerve_preamble(const struct swerve_pod *pod
 	*decided = 1;
 	if (!(pod->flags & SWERVE_POD_ENABLED))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
-	if (ask->protocol != IPPROTO_TCP)
+	if (ask->protocol != SWERVE_TCP)
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_PROTOCOL);
 	if (pod->family[family] == SWERVE_FAMILY_DROP)
 		return swerve_say(SWERVE_DROP, SWERVE_REASON_FAMILY);

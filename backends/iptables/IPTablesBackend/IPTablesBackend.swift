@@ -56,7 +56,9 @@ package actor IPTablesBackend: RedirectionBackend {
     /// How many connections each rule of the verdict table has decided since the plan was
     /// applied; for a family that is dropped, how many first segments.
     ///
-    /// What is not TCP is not counted: it meets none of the rules.
+    /// What is not TCP is not counted: it meets none of the rules. Nor, in legacy tables, is a
+    /// family that passes: without a NAT rule the kernel does not track its connections, and
+    /// connections that are not tracked are not shown to nat tables.
     package func counters(
         in workload: Workload
     ) async throws(RedirectionError) -> [Reason: UInt64] {

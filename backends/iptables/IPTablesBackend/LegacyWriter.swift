@@ -74,7 +74,7 @@ struct LegacyWriter: RuleWriter {
             do throws(KernelError) {
                 _ = try XTable.open(table.name.rawValue, table.family)
             } catch {
-                guard table.isPassive, error.saysTableIsMissing else { throw error }
+                guard table.isPassive, error.saysMissing else { throw error }
                 families.remove(table.family)
             }
         }
@@ -140,7 +140,7 @@ struct LegacyWriter: RuleWriter {
                 try XTables.exclusively { () throws(KernelError) in try body() }
             }
         } catch {
-            if error.saysTableIsMissing, error.call.contains("_init(") {
+            if error.saysMissing, error.call.contains("_init(") {
                 throw .unsupported(feature: "legacy iptables", because: "\(error)")
             }
             throw Mechanism.legacy.error(error, during: step)
@@ -175,15 +175,4 @@ struct LegacyWriter: RuleWriter {
 
 extension LegacyTable {
     fileprivate var place: (name: Name, family: AddressFamily) { (name, family) }
-}
-
-extension KernelError {
-    /// Conclusive: the kernel has no such table, or no such family.
-    var saysTableIsMissing: Bool {
-        let conclusive: [Errno] = [
-            .noSuchFileOrDirectory, .protocolNotAvailable, .addressFamilyNotSupported,
-            .protocolNotSupported, .noFunction,
-        ]
-        return conclusive.contains(errno)
-    }
 }

@@ -34,3 +34,14 @@ extension Mechanism {
         }
     }
 }
+
+extension KernelError {
+    /// Conclusive: the kernel has no such table, module, family or expression.
+    var saysMissing: Bool {
+        let conclusive: [Errno] = [
+            .noSuchFileOrDirectory, .protocolNotAvailable, .addressFamilyNotSupported,
+            .protocolNotSupported, .notSupportedOnSocket, .noFunction,
+        ]
+        return conclusive.contains(errno)
+    }
+}

@@ -14,6 +14,8 @@ struct NFTMessage: ~Copyable {
     /// Starts a message: `NFT_MSG_*`, `NLM_F_*`.
     init(_ type: nf_tables_msg_types, flags: CInt, sequence: UInt32) {
         unsafe buffer = .allocate(capacity: Self.capacity)
+        // Attributes are padded to 4 bytes, and libmnl leaves the padding as it finds it.
+        unsafe buffer.initialize(repeating: 0, count: Self.capacity)
         unsafe header = nftnl_nlmsg_build_hdr(
             buffer, UInt16(type.rawValue), UInt16(NFTBatch.inet), UInt16(NLM_F_REQUEST | flags),
             sequence)
