@@ -20,6 +20,7 @@
 #include <sys/time.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_NETNS_COOKIE
@@ -262,6 +263,14 @@ int clinux_assume_owner(uid_t uid, gid_t gid)
 	if (syscall(SYS_setresgid, gid, gid, 0) < 0)
 		return -errno;
 	return uid == 0 ? 0 : OR_ERRNO((int)syscall(SYS_setresuid, uid, uid, 0));
+}
+
+uint64_t clinux_monotonic_nanoseconds(void)
+{
+	struct timespec now = {};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
 int clinux_kill(pid_t pid, int signal)

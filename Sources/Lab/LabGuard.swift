@@ -90,7 +90,8 @@ package final class LabGuard: Sendable {
     /// It makes the lab's remains itself, so that nobody else can make them after it has
     /// removed them.
     package static func stand(_ identity: LabIdentity) throws {
-        let ignored = try SignalDescriptor.block([.hangUp, .interrupt, .terminate])
+        // The last one is what writing to an owner that is gone would end in.
+        let ignored = try SignalDescriptor.block([.hangUp, .interrupt, .terminate, .brokenPipe])
         defer { _ = ignored }
         let remains = LabRemains(identity)
         try remains.create()

@@ -62,7 +62,7 @@ package enum LabKeeper {
     /// Takes the running lab down, and sweeps up after any that died; returns what was removed.
     package static func stop() throws -> [LabIdentity] {
         var stopped: [LabIdentity] = []
-        for remains in try LabRemains.all() where remains.identity.purpose == .up {
+        for remains in LabRemains.inBaseDirectory() where remains.identity.purpose == .up {
             let owner = remains.identity.owner
             guard owner.isRunning else { continue }
             try owner.signal(.terminate)

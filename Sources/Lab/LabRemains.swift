@@ -94,9 +94,14 @@ extension LabRemains {
         let cgroups = try Cgroup.root().children().compactMap { $0.path.split(separator: "/").last }
             .filter { $0.hasPrefix(LabIdentity.cgroupPrefix) }
             .map { String($0.dropFirst(LabIdentity.cgroupPrefix.count)) }
-        let directories =
-            (try? FileManager.default.contentsOfDirectory(atPath: LabIdentity.baseDirectory)) ?? []
-        return Set(cgroups + directories).sorted().compactMap(LabIdentity.init).map(LabRemains.init)
+        let found = cgroups.compactMap(LabIdentity.init).map(LabRemains.init)
+        return found + inBaseDirectory().filter { !found.map(\.identity).contains($0.identity) }
+    }
+
+    /// The labs that keep their files where this process would; only those are its to stop.
+    static func inBaseDirectory() -> [LabRemains] {
+        let names = try? FileManager.default.contentsOfDirectory(atPath: LabIdentity.baseDirectory)
+        return (names ?? []).sorted().compactMap(LabIdentity.init).map(LabRemains.init)
     }
 
     /// Removes what labs left whose owner and guard were both killed; returns their names.

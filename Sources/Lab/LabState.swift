@@ -55,7 +55,7 @@ extension LabState {
 
     /// The state of the lab that `swerve lab up` keeps, if there is one.
     package static func running() throws -> LabState? {
-        for remains in try LabRemains.all() where remains.identity.purpose == .up {
+        for remains in LabRemains.inBaseDirectory() where remains.identity.purpose == .up {
             guard remains.identity.owner.isRunning,
                 let text = try? readFile(remains.identity.directory + fileName)
             else { continue }

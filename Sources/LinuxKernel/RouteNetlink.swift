@@ -87,6 +87,27 @@ package struct RouteNetlink: ~Copyable {
         return index
     }
 
+    /// An interface, as `RTM_GETLINK` tells it.
+    package struct Link: Hashable, Sendable {
+        package let index: UInt32
+        /// Whether packets begin with an Ethernet header (`ARPHRD_ETHER`).
+        package let isEthernet: Bool
+        package let isLoopback: Bool
+    }
+
+    /// Every interface of the namespace.
+    package mutating func links() throws(KernelError) -> [Link] {
+        var message = NetlinkMessage(RTM_GETLINK, flags: NLM_F_REQUEST | NLM_F_DUMP)
+        message.add(header: ifinfomsg())
+        return try socket.request(message, "list interfaces").compactMap { reply in
+            // struct ifinfomsg: family, padding, type, index; ARPHRD_ETHER is 1, _LOOPBACK 772.
+            guard let type = reply.loadInteger(at: 16 + 2, as: UInt16.self),
+                let index = reply.loadInteger(at: 16 + 4, as: UInt32.self)
+            else { return nil }
+            return Link(index: index, isEthernet: type == 1, isLoopback: type == 772)
+        }
+    }
+
     // MARK: Addresses and routes
 
     /// Gives the interface an address; IPv6 without duplicate detection, so that it is usable

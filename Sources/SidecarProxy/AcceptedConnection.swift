@@ -44,6 +44,10 @@ final class AcceptedConnection: ChannelInboundHandler {
 
     private let server: Server
     private var record: ConnectionRecord
+    /// What came before there was anywhere to send it; `nil` once the splice is in place.
+    ///
+    /// NIO reads on its own, to the end, when the peer finishes sending.
+    private var early: (bytes: [ByteBuffer], isEnd: Bool)? = ([], false)
 
     init(_ server: Server) {
         self.server = server
@@ -57,6 +61,16 @@ final class AcceptedConnection: ChannelInboundHandler {
         server.origin(client).hop(to: context.eventLoop)
             .flatMap { this.value.connect(client, to: $0) }
             .whenComplete { this.value.join(client, $0) }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard early != nil else { return context.fireChannelRead(data) }
+        early?.bytes.append(unwrapInboundIn(data))
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if early != nil, case ChannelEvent.inputClosed = event { early?.isEnd = true }
+        context.fireUserInboundEventTriggered(event)
     }
 
     private func connect(
@@ -81,11 +95,16 @@ final class AcceptedConnection: ChannelInboundHandler {
         switch outcome {
         case .success(let upstream):
             record.connectedFrom = upstream.localAddress.flatMap(Endpoint.init)
-            Splice(client: client, origin: upstream) { sent, received, failure in
+            let splice = Splice(client: client, origin: upstream) { sent, received, failure in
                 self.record.sent = sent
                 self.record.received = received
                 self.finish(failure)
-            }.start()
+            }
+            let early = early.take()
+            splice.start()
+            early?.bytes.forEach { splice.forward($0, from: .client) }
+            splice.readComplete(.client)
+            if early?.isEnd == true { splice.reachedEnd(of: .client) }
         case .failure(let error):
             client.close(promise: nil)
             finish(error)

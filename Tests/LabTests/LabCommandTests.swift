@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import KernelTestSupport
 import LinuxKernel
+import RedirectionEngine
 import Testing
 
 @testable import Lab
 
 /// `swerve lab` as an operator uses it.
-@Suite(
-    .serialized, .enabled(if: LabTestSupport.canBuildLabs, "needs root and cgroup2"),
-    .timeLimit(.minutes(2)))
+@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(2)))
 struct LabCommandTests {
     private func inRunningLab(
         _ options: [String] = [], _ body: (_ runtime: String) async throws -> Void
@@ -78,6 +78,21 @@ struct LabCommandTests {
             #expect(run.status == 0, "\(run.error)")
             #expect(run.output.contains("keeps no record"))
         }
+    }
+
+    @Test func `probe answers for every mechanism, and names the one auto takes`() async throws {
+        struct Report: Decodable {
+            struct Feature: Decodable { let mechanism: String; let answer: String }
+            let kernel: String
+            let features: [Feature]
+            let choice: String?
+        }
+        let probe = try LabTestSupport.swerve(["probe", "--json"], runtime: "/nonexistent")
+        let report = try JSONDecoder().decode(Report.self, from: Data(probe.output.utf8))
+        #expect(Set(report.features.map(\.mechanism)) == Set(Backends.built.map(\.rawValue)))
+        #expect(report.features.allSatisfy { ["yes", "no", "unknown"].contains($0.answer) })
+        #expect(report.choice == Backends.built.first?.rawValue)
+        #expect(report.kernel == (try kernelRelease()))
     }
 
     @Test func `without a lab, the commands say how to start one`() async throws {

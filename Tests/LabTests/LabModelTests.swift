@@ -4,6 +4,7 @@ import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
 import SidecarProxy
+import SystemPackage
 import Testing
 
 @testable import Lab
@@ -174,6 +175,15 @@ private func record(
         #expect(report?.local == Endpoint("10.244.1.2:4000"))
         #expect(report?.remote == Endpoint("10.244.1.3:8080"))
         #expect(ClientReport("\n 0  0") == nil)
+    }
+
+    @Test func `only what the kernel says about itself is a conclusive no`() {
+        func answer(_ errno: Errno) -> ProbeAnswer {
+            Trial.answer(to: .kernel(KernelError("try", errno), during: "apply"))
+        }
+        #expect(answer(.protocolNotAvailable) == .no("apply: try: \(Errno.protocolNotAvailable)"))
+        #expect(
+            answer(.notPermitted) == .unknown("apply: try: \(Errno.notPermitted)"))
     }
 
     @Test func `a sidecar command has its placeholders filled in`() {

@@ -15,12 +15,6 @@ enum LabTestSupport {
         return own.split(separator: "/").dropLast().reduce(into: "") { $0 += "/" + $1 } + "/swerve"
     }()
 
-    /// Whether labs can be built here: root, and a cgroup2 hierarchy.
-    static let canBuildLabs: Bool = {
-        if ProcessInfo.processInfo.environment["SWERVE_REQUIRE_KERNEL"] == "1" { return true }
-        return (try? NetworkNamespace.create()) != nil && (try? Cgroup.root()) != nil
-    }()
-
     /// Runs `swerve` with these arguments and returns how it ended and what it printed.
     static func swerve(_ arguments: [String], runtime: String) throws -> Output {
         let output = try OwnedDescriptor.pipe()

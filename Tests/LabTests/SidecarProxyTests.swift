@@ -127,6 +127,27 @@ struct SidecarProxyTests {
         await bench.proxy.stop(grace: .seconds(5))
     }
 
+    /// NIO hands out everything up to the end of stream unasked; what came before the origin was
+    /// connected went nowhere, and the connection hung.
+    @Test func `what a client sends before the origin is known is not lost`() async throws {
+        let origin = try Socket.open(.tcp, .ipv4)
+        try origin.bind(Endpoint(.loopback(.ipv4), 0))
+        try origin.listen()
+        let endpoint = try origin.localEndpoint()
+        let bench = try await Bench.make { channel in
+            channel.eventLoop.scheduleTask(in: .milliseconds(100)) { endpoint }.futureResult
+        }
+        let client = try bench.connect()
+        try client.send("early")
+        try client.finishSending()
+        let accepted = try origin.accept()
+        #expect(try accepted.receiveAll() == "early")
+        try accepted.finishSending()
+        #expect(try client.receiveAll().isEmpty)
+        #expect(try bench.record().sent == 5)
+        await bench.proxy.stop(grace: .seconds(5))
+    }
+
     /// The origin's end of a connection whose client has just reset it.
     private func connectAndReset(_ bench: borrowing Bench) throws -> Socket {
         let client = try bench.connect()

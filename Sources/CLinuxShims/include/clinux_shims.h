@@ -86,6 +86,9 @@ int clinux_poll_input(int fd, int milliseconds);
  */
 int clinux_assume_owner(uid_t uid, gid_t gid);
 
+/* [macro] CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns(). */
+uint64_t clinux_monotonic_nanoseconds(void);
+
 /* [errno] kill(2). */
 int clinux_kill(pid_t pid, int signal);
 

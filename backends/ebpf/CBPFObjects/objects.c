@@ -1,1 +1,41 @@
-// x
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "swerve_objects.h"
+
+#pragma clang diagnostic ignored "-Wc23-extensions"
+
+/* libbpf reads ELF headers in place, hence the alignment. */
+#define OBJECT static const unsigned char __attribute__((aligned(8)))
+
+/*
+ * The compiler writes the embedded files into this file's dependencies, so a new object rebuilds it.
+ */
+OBJECT connect_object[] = {
+#embed "objects/connect.bpf.o"
+};
+OBJECT getsockopt_object[] = {
+#embed "objects/getsockopt.bpf.o"
+};
+OBJECT sk_lookup_object[] = {
+#embed "objects/sk_lookup.bpf.o"
+};
+OBJECT sockops_object[] = {
+#embed "objects/sockops.bpf.o"
+};
+OBJECT tc_object[] = {
+#embed "objects/tc.bpf.o"
+};
+
+#define ENTRY(bytes) { (bytes), sizeof(bytes) }
+
+struct swerve_object swerve_object(enum swerve_object_name name)
+{
+	static const struct swerve_object objects[] = {
+		[SWERVE_OBJECT_CONNECT] = ENTRY(connect_object),
+		[SWERVE_OBJECT_GETSOCKOPT] = ENTRY(getsockopt_object),
+		[SWERVE_OBJECT_SK_LOOKUP] = ENTRY(sk_lookup_object),
+		[SWERVE_OBJECT_SOCKOPS] = ENTRY(sockops_object),
+		[SWERVE_OBJECT_TC] = ENTRY(tc_object),
+	};
+
+	return objects[name];
+}

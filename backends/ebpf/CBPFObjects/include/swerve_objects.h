@@ -1,1 +1,26 @@
-// x
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The compiled BPF programs, as bytes: one object file for each bpf/programs/NAME.bpf.c.
+ * `make bpf` compiles them; this target embeds them, so that the product is one file.
+ */
+#ifndef SWERVE_OBJECTS_H
+#define SWERVE_OBJECTS_H
+
+#include <stddef.h>
+
+enum swerve_object_name {
+	SWERVE_OBJECT_CONNECT,
+	SWERVE_OBJECT_GETSOCKOPT,
+	SWERVE_OBJECT_SK_LOOKUP,
+	SWERVE_OBJECT_SOCKOPS,
+	SWERVE_OBJECT_TC,
+};
+
+struct swerve_object {
+	const void *_Nonnull start;
+	size_t size;
+};
+
+struct swerve_object swerve_object(enum swerve_object_name name);
+
+#endif

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinuxShims
+internal import FoundationEssentials
+package import RedirectionModel
+
+extension NetworkNamespace {
+    /// Our own handles on the sockets that listen on `port` in this namespace.
+    ///
+    /// Found in `/proc/net/tcp` and `/proc/PID/fd`, taken with pidfd_getfd(2) (Linux 5.6). A
+    /// process that ends while we look is not an error: its sockets are gone as well.
+    package func listeningSockets(on port: UInt16) throws(KernelError) -> [ListeningSocket] {
+        var families = try inodes(listeningOn: port)
+        guard !families.isEmpty else { return [] }
+        var found: [ListeningSocket] = []
+        for process in numericNames(in: "/proc") where isHome(of: process) {
+            for number in numericNames(in: "/proc/\(process)/fd") {
+                guard let inode = socketInode("/proc/\(process)/fd/\(number)"),
+                    let family = families[inode],
+                    let socket = ListeningSocket(process, number, family)
+                else { continue }
+                found.append(socket)
+                families[inode] = nil
+            }
+        }
+        return found
+    }
+
+    /// The listening sockets' inodes, as the namespace's own tables list them.
+    private func inodes(listeningOn port: UInt16) throws(KernelError) -> [UInt64: AddressFamily] {
+        var inodes: [UInt64: AddressFamily] = [:]
+        for (name, family) in [("tcp", AddressFamily.ipv4), ("tcp6", .ipv6)] {
+            let table = try run { () throws(KernelError) in
+                try readFile("/proc/thread-self/net/\(name)")
+            }
+            for line in table.split(separator: "\n").dropFirst() {
+                // proc(5): slot, local address:port, remote, state (0A listens), … inode.
+                let fields = line.split(separator: " ")
+                guard fields.count > 9, fields[3] == "0A",
+                    let local = fields[1].split(separator: ":").last,
+                    UInt16(local, radix: 16) == port, let inode = UInt64(fields[9])
+                else { continue }
+                inodes[inode] = family
+            }
+        }
+        return inodes
+    }
+
+    private func isHome(of process: Int32) -> Bool {
+        (try? NetworkNamespace.open("/proc/\(process)/ns/net")) == self
+    }
+}
+
+/// A listening socket of some process, held by a descriptor of our own.
+package final class ListeningSocket: Sendable {
+    private let descriptor: OwnedDescriptor
+    package let family: AddressFamily
+    /// The kernel's number for the socket, which no other socket ever has.
+    package let cookie: UInt64
+    /// True when only this machine's loopback can reach it.
+    package let isOnLoopback: Bool
+
+    package var rawDescriptor: CInt { descriptor.rawValue }
+
+    /// Takes the socket out of a process; `nil` when either is gone by now.
+    init?(_ process: Int32, _ number: Int32, _ family: AddressFamily) {
+        do throws(KernelError) {
+            let handle = OwnedDescriptor(
+                taking: try kernel("pidfd_open(\(process))") { clinux_pidfd_open(process) })
+            let socket = Socket(
+                taking: OwnedDescriptor(
+                    taking: try kernel("pidfd_getfd(\(process), \(number))") {
+                        clinux_pidfd_getfd(handle.rawValue, number)
+                    }))
+            // SO_COOKIE, socket(7).
+            let bytes = try socket.value(of: Socket.Option(level: 1, name: 57), length: 8)
+            cookie = bytes.loadInteger(at: 0, as: UInt64.self) ?? 0
+            isOnLoopback = try socket.localEndpoint().address.isLoopback
+            self.family = family
+            descriptor = socket.descriptor
+        } catch {
+            return nil
+        }
+    }
+}
+
+private func numericNames(in directory: String) -> [Int32] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    return names.compactMap { Int32($0) }
+}
+
+/// The inode in a link like `socket:[4711]`.
+private func socketInode(_ link: String) -> UInt64? {
+    guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: link),
+        target.hasPrefix("socket:[")
+    else { return nil }
+    return UInt64(target.dropFirst("socket:[".count).dropLast())
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinuxShims
+
+/// The time BPF programs stamp entries with: nanoseconds of CLOCK_MONOTONIC, clock_gettime(2).
+package func monotonicNanoseconds() -> UInt64 { clinux_monotonic_nanoseconds() }

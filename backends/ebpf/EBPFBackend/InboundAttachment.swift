@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CBPFObjects
+internal import LibBPF
+internal import LinuxKernel
+internal import RedirectionEngine
+
+/// How inbound connections come to the sidecar.
+package enum InboundMethod: String, Hashable, Sendable, CaseIterable {
+    /// At socket lookup, Linux 5.9: no packet is touched.
+    case socketLookup
+    /// By rewriting ports at the pod's interface, on any kernel.
+    case trafficControl
+}
+
+/// A pod's own inbound programs, attached.
+enum InboundAttachment: Sendable {
+    case socketLookup(BPFLink)
+    case trafficControl([TrafficControlHook])
+
+    private static let ingress = TrafficControlHook.Slot(.ingress, handle: 1, priority: 0x5357)
+    private static let egress = TrafficControlHook.Slot(.egress, handle: 1, priority: 0x5357)
+
+    init(
+        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace, _ node: NodePrograms
+    ) throws(KernelError) {
+        switch method {
+        case .socketLookup:
+            let object = try node.loadForPod(
+                SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup", data: podKey)
+            self = .socketLookup(
+                try BPFLink.attach(
+                    object.program("swerve_sk_lookup"), to: namespace, .socketLookup))
+        case .trafficControl:
+            self = .trafficControl(try Self.attachToInterfaces(podKey, namespace, node))
+        }
+    }
+
+    /// Attaches to every interface of the pod but loopback.
+    private static func attachToInterfaces(
+        _ podKey: UInt64, _ namespace: NetworkNamespace, _ node: NodePrograms
+    ) throws(KernelError) -> [TrafficControlHook] {
+        var links = try RouteNetlink.open(in: namespace)
+        var hooks: [TrafficControlHook] = []
+        for link in try links.links() where !link.isLoopback {
+            let object = try node.loadForPod(
+                SWERVE_OBJECT_TC, name: "tc",
+                data: TrafficControlData(podKey: podKey, l2Length: link.isEthernet ? 14 : 0))
+            let ingressProgram = try object.program("swerve_tc_ingress")
+            let egressProgram = try object.program("swerve_tc_egress")
+            let hook = try namespace.run { () throws(KernelError) in
+                let hook = try TrafficControlHook.create(on: link.index)
+                // Egress first: an answer never leaves with the sidecar's port on it.
+                try hook.attach(egressProgram, egress)
+                try hook.attach(ingressProgram, ingress)
+                return hook
+            }
+            hooks.append(hook)
+        }
+        return hooks
+    }
+
+    /// The `.rodata` of tc.bpf.c.
+    private struct TrafficControlData: BitwiseCopyable {
+        let podKey: UInt64
+        let l2Length: UInt32
+    }
+
+    /// Takes the programs away again; a link goes by itself.
+    func detach(from namespace: NetworkNamespace) throws(KernelError) {
+        guard case .trafficControl(let hooks) = self else { return }
+        for hook in hooks {
+            try namespace.run { () throws(KernelError) in
+                try hook.detach(Self.ingress)
+                try hook.detach(Self.egress)
+                try hook.destroyIfUnused()
+            }
+        }
+    }
+}

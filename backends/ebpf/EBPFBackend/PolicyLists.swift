@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CSwerveABI
+internal import RedirectionModel
+
+/// Everything of a plan that is looked up by key: equal lists are shared between pods.
+struct PolicyLists: Hashable {
+    let sidecar: Sidecar
+    let excludedUIDs: Set<UInt32>
+    let excludedGIDs: Set<UInt32>
+    let outbound: Selection
+    let inbound: Selection
+    /// Own addresses, when they are more than a pod's entry has room for.
+    let ownAddresses: Set<IPAddress>
+
+    init(_ plan: RedirectionPlan) {
+        sidecar = plan.sidecar
+        excludedUIDs = plan.excludedUIDs
+        excludedGIDs = plan.excludedGIDs
+        outbound = plan.outbound
+        inbound = plan.inbound
+        let hasRoom = plan.ownAddresses.count <= Int(SWERVE_OWN_ADDRESSES)
+        ownAddresses = hasRoom ? [] : plan.ownAddresses
+    }
+}
+
+// MARK: Ports
+
+extension PolicyLists {
+    /// The port lists as bitmaps: element `port / 64`, a word a list.
+    var portElements: [swerve_port_words] {
+        var elements = [swerve_port_words](
+            repeating: swerve_port_words(), count: Int(SWERVE_PORT_ELEMENTS))
+        let lists: [(PortSet, WritableKeyPath<swerve_port_words, UInt64>)] = [
+            (outbound.excludedPorts, \.word.0), (outbound.includedPorts ?? [], \.word.1),
+            (inbound.excludedPorts, \.word.2), (inbound.includedPorts ?? [], \.word.3),
+            (sidecar.ownPorts, \.word.4),
+        ]
+        for (ports, word) in lists {
+            for port in ports.ranges.joined() {
+                elements[Int(port / 64)][keyPath: word] |= 1 << UInt64(port % 64)
+            }
+        }
+        return elements
+    }
+}
+
+// MARK: Owners
+
+extension PolicyLists {
+    /// Ids beyond the sidecar's first uid and gid, which the pod's entry holds itself.
+    var owners: [(kind: swerve_owner_kind, id: UInt32, flags: UInt32)] {
+        var flags: [OwnerID: UInt32] = [:]
+        let sidecarFlag = UInt32(SWERVE_OWNER_SIDECAR.rawValue)
+        let excludedFlag = UInt32(SWERVE_OWNER_EXCLUDED.rawValue)
+        for id in sidecar.uids where id != sidecar.uids.min() {
+            flags[OwnerID(isGroup: false, id: id), default: 0] |= sidecarFlag
+        }
+        for id in sidecar.gids where id != sidecar.gids.min() {
+            flags[OwnerID(isGroup: true, id: id), default: 0] |= sidecarFlag
+        }
+        for id in excludedUIDs { flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag }
+        for id in excludedGIDs { flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag }
+        return flags.map { owner, flags in
+            (owner.isGroup ? SWERVE_OWNER_GID : SWERVE_OWNER_UID, owner.id, flags)
+        }
+    }
+
+    private struct OwnerID: Hashable {
+        let isGroup: Bool
+        let id: UInt32
+    }
+}
+
+// MARK: Networks
+
+extension PolicyLists {
+    /// The networks as the trie needs them: each with the flags of all that cover it.
+    ///
+    /// A longest-prefix trie finds one entry, so a longer prefix must repeat what the shorter
+    /// ones around it say. IPv4 lies inside IPv6 as mapped addresses, and inherits nothing.
+    var networks: [CIDR: UInt32] {
+        let direct = directNetworks
+        var closed: [CIDR: UInt32] = [:]
+        var covering: [CIDR] = []
+        for network in direct.keys.sorted() {
+            while let last = covering.last, !last.contains(network) { covering.removeLast() }
+            let inherited = covering.last.flatMap { closed[$0] } ?? 0
+            closed[network] = inherited | (direct[network] ?? 0)
+            covering.append(network)
+        }
+        return closed
+    }
+
+    private var directNetworks: [CIDR: UInt32] {
+        let lists: [(Set<CIDR>, swerve_network_flag)] = [
+            (outbound.excludedNetworks, SWERVE_NETWORK_OUT_EXCLUDED),
+            (outbound.includedNetworks ?? [], SWERVE_NETWORK_OUT_INCLUDED),
+            (inbound.excludedNetworks, SWERVE_NETWORK_IN_EXCLUDED),
+            (inbound.includedNetworks ?? [], SWERVE_NETWORK_IN_INCLUDED),
+            (Set(ownAddresses.map { CIDR($0) }), SWERVE_NETWORK_OWN),
+        ]
+        var flags: [CIDR: UInt32] = [:]
+        for (networks, flag) in lists {
+            for network in networks { flags[network, default: 0] |= UInt32(flag.rawValue) }
+        }
+        // Without an entry of its own, IPv4 would fall to a short IPv6 prefix.
+        if flags.keys.contains(where: { $0.family == .ipv6 }) { flags[.all(.ipv4), default: 0] |= 0 }
+        return flags
+    }
+}

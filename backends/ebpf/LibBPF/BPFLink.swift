@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLibBPF
+package import LinuxKernel
+internal import Synchronization
+internal import SystemPackage
+
+/// A program attached to something; letting go of the link detaches it.
+///
+/// When the process ends in whatever way, the kernel detaches it too. Only before Linux 5.7,
+/// where cgroups have no links, does an attachment outlive a process that was killed.
+package final class BPFLink: Sendable {
+    private enum Hold: ~Copyable, Sendable {
+        case link(OwnedDescriptor)
+        case attachment(CgroupAttachment)
+    }
+
+    private let hold: Hold
+
+    private init(_ hold: consuming Hold) { self.hold = hold }
+
+    /// Attaches `program` to a cgroup, next to the programs of others.
+    package static func attach(
+        _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        let target = try cgroup.open()
+        let call = "bpf(BPF_LINK_CREATE, \(program.name), \(cgroup.path))"
+        do throws(KernelError) {
+            return try create(program, target.rawValue, type, call)
+        } catch  where error.errno == .invalidArgument {
+            // What a kernel without cgroup links answers; any other reason comes up again here.
+            return BPFLink(.attachment(try CgroupAttachment(program, to: target, type)))
+        }
+    }
+
+    /// Attaches `program` to a network namespace (`socketLookup`, Linux 5.9).
+    package static func attach(
+        _ program: BPFProgram, to namespace: NetworkNamespace, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        try create(
+            program, namespace.rawDescriptor, type, "bpf(BPF_LINK_CREATE, \(program.name), netns)")
+    }
+
+    private static func create(
+        _ program: BPFProgram, _ target: CInt, _ type: BPFAttachType, _ call: String
+    ) throws(KernelError) -> BPFLink {
+        let link = try kernel(call) {
+            bpf_link_create(program.rawDescriptor, target, type.raw, nil)
+        }
+        return BPFLink(.link(OwnedDescriptor(taking: link)))
+    }
+
+    /// The ids of the programs attached to the cgroup itself, in the order they run.
+    package static func programs(
+        on cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> [UInt32] {
+        let target = try cgroup.open()
+        var ids = [UInt32](repeating: 0, count: 64)
+        var count = UInt32(ids.count)
+        try kernel("bpf(BPF_PROG_QUERY, \(cgroup.path))") {
+            unsafe bpf_prog_query(target.rawValue, type.raw, 0, nil, &ids, &count)
+        }
+        return Array(ids.prefix(Int(count)))
+    }
+
+    /// Puts `program` in the place of the attached one, with no moment between them.
+    package func update(_ program: BPFProgram) throws(KernelError) {
+        switch hold {
+        case .link(let link):
+            try kernel("bpf(BPF_LINK_UPDATE, \(program.name))") {
+                bpf_link_update(link.rawValue, program.rawDescriptor, nil)
+            }
+        case .attachment(let attachment):
+            try attachment.replace(with: program)
+        }
+    }
+}
+
+/// A program attached to a cgroup the way kernels before 5.7 do it.
+final class CgroupAttachment: Sendable {
+    private let cgroup: OwnedDescriptor
+    private let type: BPFAttachType
+    private let program: Mutex<BPFProgram>
+
+    init(
+        _ program: BPFProgram, to cgroup: consuming OwnedDescriptor, _ type: BPFAttachType
+    ) throws(KernelError) {
+        try Self.attach(program, cgroup.rawValue, type)
+        self.cgroup = cgroup
+        self.type = type
+        self.program = Mutex(program)
+    }
+
+    deinit {
+        let attached = program.withLock { $0 }
+        _ = bpf_prog_detach2(attached.rawDescriptor, cgroup.rawValue, type.raw)
+    }
+
+    /// Attaches the new program before the old one goes: for a moment both run, never none.
+    func replace(with next: BPFProgram) throws(KernelError) {
+        try Self.attach(next, cgroup.rawValue, type)
+        let old = program.withLock { current in
+            defer { current = next }
+            return current
+        }
+        try kernel("bpf(BPF_PROG_DETACH, \(old.name))") {
+            bpf_prog_detach2(old.rawDescriptor, cgroup.rawValue, type.raw)
+        }
+    }
+
+    private static func attach(
+        _ program: BPFProgram, _ cgroup: CInt, _ type: BPFAttachType
+    ) throws(KernelError) {
+        try kernel("bpf(BPF_PROG_ATTACH, \(program.name))") {
+            bpf_prog_attach(program.rawDescriptor, cgroup, type.raw, UInt32(BPF_F_ALLOW_MULTI))
+        }
+    }
+}

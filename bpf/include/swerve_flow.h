@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* swerve_flow.h - the two entries of a flow that tc rewrites, kept together. */
+#ifndef SWERVE_FLOW_H
+#define SWERVE_FLOW_H
+
+#include "swerve_lookup.h"
+
+/* TCP_TIMEWAIT_LEN of the kernel. */
+#define SWERVE_TIME_WAIT_NS (60 * 1000000000ULL)
+
+/* The key of the arriving entry, from the leaving one. */
+static __always_inline struct swerve_flow_key
+swerve_arriving(const struct swerve_flow_key *leaving, const struct swerve_flow_entry *entry)
+{
+	struct swerve_flow_key key = *leaving;
+
+	key.peer_port = entry->peer_port;
+	key.port = entry->port;
+	key.leaving = 0;
+	return key;
+}
+
+/* Gives both entries the same end; 0 for none. */
+static __always_inline void swerve_set_expiry(const struct swerve_flow_key *leaving,
+					      struct swerve_flow_entry *entry, __u64 expires)
+{
+	struct swerve_flow_key key = swerve_arriving(leaving, entry);
+	struct swerve_flow_entry *other = bpf_map_lookup_elem(&swerve_flows, &key);
+
+	entry->expires = expires;
+	if (other)
+		other->expires = expires;
+}
+
+static __always_inline void swerve_delete_flow(const struct swerve_flow_key *leaving,
+					       const struct swerve_flow_entry *entry)
+{
+	struct swerve_flow_key key = swerve_arriving(leaving, entry);
+
+	bpf_map_delete_elem(&swerve_flows, &key);
+	bpf_map_delete_elem(&swerve_flows, leaving);
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* swerve_lookup.h - asks the maps what swerve_policy.h needs to know, and only that. */
+#ifndef SWERVE_LOOKUP_H
+#define SWERVE_LOOKUP_H
+
+#include "swerve_maps.h"
+#include "swerve_policy.h"
+#include <bpf/bpf_endian.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <stdbool.h>
+
+/* sys/socket.h belongs to the C library, which has no say here. */
+#define AF_INET 2
+#define AF_INET6 10
+#define SOL_IP 0
+#define SOL_IPV6 41
+
+/*
+ * Reads a context field where it is written: the optimizer would merge the reads of two branches into
+ * one through a computed pointer, which the verifier refuses on a context.
+ */
+#define SWERVE_READ(field)                       \
+	({                                       \
+		__u32 value_ = (field);          \
+		asm volatile("" : "+r"(value_)); \
+		value_;                          \
+	})
+
+static __always_inline void swerve_map_ipv4(struct swerve_addr *addr, __u32 ipv4)
+{
+	addr->word[0] = 0;
+	addr->word[1] = 0;
+	addr->word[2] = bpf_htonl(0x0000ffff);
+	addr->word[3] = ipv4;
+}
+
+/* The lists of the pod's set that hold the destination port, a bit a list. */
+static __always_inline __u32 swerve_port_lists(const struct swerve_pod *pod, __u16 port)
+{
+	__u32 set = pod->set, element = port / 64, lists = 0, i;
+	struct swerve_port_words *words;
+	void *inner = bpf_map_lookup_elem(&swerve_port_sets, &set);
+
+	words = inner ? bpf_map_lookup_elem(inner, &element) : NULL;
+	if (!words)
+		return 0;
+#pragma unroll
+	for (i = 0; i < SWERVE_PORT_LISTS; i++)
+		lists |= (words->word[i] >> (port % 64) & 1) << i;
+	return lists;
+}
+
+/* The flags of the longest network of the pod's set that holds the peer. */
+static __always_inline __u32 swerve_networks(const struct swerve_pod *pod,
+					     const struct swerve_addr *peer)
+{
+	struct swerve_network_key key = { .prefixlen = 128, .addr = *peer };
+	__u32 set = pod->set, *flags;
+	void *inner = bpf_map_lookup_elem(&swerve_network_sets, &set);
+
+	flags = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+	return flags ? *flags : 0;
+}
+
+static __always_inline __u32 swerve_owner_flags(const struct swerve_pod *pod, __u32 kind, __u32 id)
+{
+	struct swerve_owner_key key = { .set = pod->set, .kind = kind, .id = id };
+	__u32 *flags = bpf_map_lookup_elem(&swerve_owners, &key);
+
+	return flags ? *flags : 0;
+}
+
+static __always_inline struct swerve_verdict swerve_ask_outbound(const struct swerve_pod *pod,
+								 struct swerve_question *ask)
+{
+	if (pod->flags & SWERVE_POD_OWNERS) {
+		ask->uid_flags = swerve_owner_flags(pod, SWERVE_OWNER_UID, ask->uid);
+		ask->gid_flags = swerve_owner_flags(pod, SWERVE_OWNER_GID, ask->gid);
+	}
+	if (pod->flags & SWERVE_POD_OUT_PORTS)
+		ask->ports = swerve_port_lists(pod, ask->port);
+	if (pod->flags & (SWERVE_POD_OUT_NETWORKS | SWERVE_POD_OWN_IN_SET))
+		ask->networks = swerve_networks(pod, &ask->peer);
+	return swerve_outbound(pod, ask);
+}
+
+static __always_inline struct swerve_verdict swerve_ask_inbound(const struct swerve_pod *pod,
+								struct swerve_question *ask)
+{
+	ask->protocol = IPPROTO_TCP;
+	ask->ports = swerve_port_lists(pod, ask->port);
+	if (pod->flags & (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET))
+		ask->networks = swerve_networks(pod, &ask->peer);
+	return swerve_inbound(pod, ask);
+}
+
+#endif

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sk_lookup.bpf.c - inbound redirection, when the kernel looks for a listener.
+ *
+ * The SYN is for the application's port; it is given to the sidecar's listener. No packet is
+ * rewritten and nothing is done per packet: the accepted socket simply has the address the client
+ * asked for, which sock_ops then reports as the origin.
+ *
+ * Hook     sk_lookup on the pod's network namespace, one small program a pod: the hook cannot ask
+ *          for the namespace's cookie, so the pod's key is in its read-only data
+ * Needs    Linux 5.9
+ * Reads    swerve_pods and its sets, swerve_listeners
+ * Writes   swerve_stats
+ * On error refuses the connection: nothing reaches the application around its sidecar.
+ */
+#include "swerve_lookup.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile __u64 swerve_pod_key;
+
+/* Gives the connection to the first listener of `family`; false if it may not have it. */
+static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u32 family)
+{
+	struct swerve_listener_key key = { .pod = swerve_pod_key, .family = family };
+	struct bpf_sock *listener;
+	long refused;
+	__u32 slot;
+
+	for (slot = 0; slot < SWERVE_LISTENER_SLOTS; slot++) {
+		key.slot = slot;
+		listener = bpf_map_lookup_elem(&swerve_listeners, &key);
+		if (!listener)
+			continue;
+		refused = bpf_sk_assign(ctx, listener, 0);
+		bpf_sk_release(listener);
+		return !refused;
+	}
+	return false;
+}
+
+static __always_inline void remote_address(struct bpf_sk_lookup *ctx, struct swerve_addr *addr)
+{
+	if (ctx->family == AF_INET) {
+		swerve_map_ipv4(addr, SWERVE_READ(ctx->remote_ip4));
+		return;
+	}
+	addr->word[0] = SWERVE_READ(ctx->remote_ip6[0]);
+	addr->word[1] = SWERVE_READ(ctx->remote_ip6[1]);
+	addr->word[2] = SWERVE_READ(ctx->remote_ip6[2]);
+	addr->word[3] = SWERVE_READ(ctx->remote_ip6[3]);
+}
+
+SEC("sk_lookup")
+int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
+{
+	struct swerve_question ask = { .port = ctx->local_port };
+	const struct swerve_pod *pod;
+	struct swerve_verdict verdict;
+	__u64 key = swerve_pod_key;
+
+	pod = bpf_map_lookup_elem(&swerve_pods, &key);
+	if (!pod || ctx->protocol != IPPROTO_TCP)
+		return SK_PASS;
+	remote_address(ctx, &ask.peer);
+	verdict = swerve_ask_inbound(pod, &ask);
+	if (verdict.action == SWERVE_DROP)
+		return SK_DROP;
+	if (verdict.action != SWERVE_REDIRECT_INBOUND)
+		return SK_PASS;
+	/* A dual-stack IPv6 listener serves IPv4 as well; bpf_sk_assign refuses those that do not. */
+	if (ctx->family == AF_INET && assign(ctx, AF_INET))
+		return SK_PASS;
+	if (assign(ctx, AF_INET6))
+		return SK_PASS;
+	swerve_count(SWERVE_STAT_NO_LISTENER);
+	return SK_DROP;
+}
