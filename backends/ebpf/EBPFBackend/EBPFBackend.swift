@@ -256,6 +256,8 @@ extension EBPFBackend {
         }
     }
 
-    /// The node's programs as the verifier saw them.
-    package nonisolated var programs: [ProgramReport] { node.reports }
+    /// The programs in use as the verifier saw them: the node's, and one pod's own.
+    package var programs: [ProgramReport] {
+        node.reports + (installations.values.first?.inbound.reports ?? [])
+    }
 }
