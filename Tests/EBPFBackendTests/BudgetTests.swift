@@ -23,7 +23,7 @@ import Testing
         }
         let budget = try Self.budget()
         for report in Set(reports).sorted(by: { $0.name < $1.name }) {
-            let limit = try #require(budget[report.name], "\(report.name) has no line in budget.txt")
+            let limit = budget[report.name] ?? 0
             print("verifier: \(report.name) walked \(report.verifiedInstructions) of \(limit)")
             #expect(report.verifiedInstructions <= limit, "\(report.name) is over its budget")
         }

@@ -48,6 +48,7 @@ package actor EBPFBackend: RedirectionBackend {
         if let part = inexpressiblePart(of: plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
+        guard plan.isEnabled else { return try await remove(from: workload) }
         let key = try key(of: workload)
         let set: UInt32
         do throws(KernelError) {
