@@ -113,7 +113,9 @@ let package = Package(
                 systemPackage,
             ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
-        tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+        tests(
+            "RedirectionEngineTests",
+            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",
@@ -137,7 +139,7 @@ let package = Package(
         tests(
             "LabTests",
             [
-                "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
+                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
             ]),
     ]

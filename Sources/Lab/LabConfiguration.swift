@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import EBPFBackend
 internal import FoundationEssentials
 package import RedirectionEngine
 package import RedirectionModel
-
-/// How eBPF takes inbound connections.
-package enum InboundPath: String, Hashable, Sendable, Codable, CaseIterable {
-    /// At socket lookup: no packet is rewritten (Linux 5.9).
-    case lookup
-    /// By rewriting ports at tc, for older kernels or by choice.
-    case tc
-}
 
 /// What kind of lab to build.
 package struct LabConfiguration: Sendable {
     /// The mechanism; `nil` turns redirection off.
     package var wish: Wish?
-    package var inbound = InboundPath.lookup
+    package var inbound = InboundMethod.socketLookup
     package var preset = Preset.fsm
     /// A shell command to run as every pod's sidecar, in place of our own.
     package var sidecarCommand: String?

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import RedirectionEngine
-
 /// Why the lab cannot do what was asked, with what to do about it.
 package enum LabError: Error, Hashable {
     case notRoot
@@ -9,8 +7,6 @@ package enum LabError: Error, Hashable {
     case alreadyUp(pid: Int32)
     case notUp
     case unknownPod(String, known: [String])
-    /// The mechanism is not part of this build.
-    case notBuilt(Mechanism)
     /// A process of the lab ended before it listened.
     case died(what: String, status: Int, log: String)
     case notListening(what: String, port: UInt16, log: String)
@@ -32,7 +28,6 @@ extension LabError: CustomStringConvertible {
         case .notUp: "no lab is up: start one with `swerve lab up`"
         case .unknownPod(let name, let known):
             "there is no pod \"\(name)\"; the lab has \(known.joined(separator: ", "))"
-        case .notBuilt(let mechanism): "this build of swerve has no \(mechanism) backend"
         case .died(let what, let status, let log):
             "\(what) ended with status \(status) before it listened" + Self.quote(log)
         case .notListening(let what, let port, let log):

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import EBPFBackend
 internal import FoundationEssentials
 package import LinuxKernel
 package import RedirectionEngine
@@ -25,7 +26,7 @@ package struct LabState: Hashable, Sendable, Codable {
     /// `nil`: redirection is off.
     package var mechanism: Mechanism?
     package var reason: String
-    package var inbound: InboundPath
+    package var inbound: InboundMethod
     /// The command that stands in for our sidecar, whose records are then missing.
     package var sidecarCommand: String?
     package var cgroup: String

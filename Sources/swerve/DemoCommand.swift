@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
 internal import RedirectionModel
@@ -19,7 +20,7 @@ struct DemoCommand: ParsableCommand {
     var mechanism: [MechanismArgument] = [.ebpf, .nft, .legacy, .none]
 
     @Option(help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundPath.lookup
+    var inbound = InboundMethod.socketLookup
 
     @Flag(help: "Print JSON.")
     var json = false
@@ -53,7 +54,7 @@ struct DemoRun: Encodable {
 
 private struct Demo: Sendable {
     let json: Bool
-    let inbound: InboundPath
+    let inbound: InboundMethod
 
     func run(_ mechanism: MechanismArgument) async throws -> DemoRun {
         announce(mechanism)

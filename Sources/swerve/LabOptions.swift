@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
 
@@ -19,7 +20,7 @@ enum MechanismArgument: String, ExpressibleByArgument, CaseIterable {
     }
 }
 
-extension InboundPath: ExpressibleByArgument {}
+extension InboundMethod: ExpressibleByArgument {}
 
 /// How to build a lab.
 struct LabOptions: ParsableArguments {
@@ -28,7 +29,7 @@ struct LabOptions: ParsableArguments {
 
     @Option(
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundPath.lookup
+    var inbound = InboundMethod.socketLookup
 
     @Option(
         help: ArgumentHelp(

@@ -43,7 +43,7 @@ struct ProbeReport: Encodable {
     let reason: String
 
     static func make() async throws -> ProbeReport {
-        let assessments = await Backends.assess()
+        let assessments = Backends.assess()
         let features = assessments.flatMap { assessment in
             assessment.features.map { Feature(assessment.mechanism, $0) }
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import EBPFBackend
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
@@ -81,7 +82,7 @@ private func record(
         }
         return LabState(
             name: "", owner: ProcessIdentity(pid: 1, startTime: 1),
-            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .lookup, cgroup: "", hosts: "",
+            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .socketLookup, cgroup: "", hosts: "",
             records: "", pods: pods)
     }
 
@@ -175,15 +176,6 @@ private func record(
         #expect(report?.local == Endpoint("10.244.1.2:4000"))
         #expect(report?.remote == Endpoint("10.244.1.3:8080"))
         #expect(ClientReport("\n 0  0") == nil)
-    }
-
-    @Test func `only what the kernel says about itself is a conclusive no`() {
-        func answer(_ errno: Errno) -> ProbeAnswer {
-            Trial.answer(to: .kernel(KernelError("try", errno), during: "apply"))
-        }
-        #expect(answer(.protocolNotAvailable) == .no("apply: try: \(Errno.protocolNotAvailable)"))
-        #expect(
-            answer(.notPermitted) == .unknown("apply: try: \(Errno.notPermitted)"))
     }
 
     @Test func `a sidecar command has its placeholders filled in`() {

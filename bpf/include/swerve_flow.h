@@ -5,8 +5,11 @@
 
 #include "swerve_lookup.h"
 
-/* TCP_TIMEWAIT_LEN of the kernel. */
-#define SWERVE_TIME_WAIT_NS (60 * 1000000000ULL)
+/* FIN_WAIT_2 without an owner, then TIME_WAIT: the kernel's TCP_TIMEWAIT_LEN, a minute, for each. */
+#define SWERVE_TIME_WAIT_NS (120 * 1000000000ULL)
+
+/* The reset of a socket leaves after the socket is closed, and may have to wait for a neighbor. */
+#define SWERVE_RESET_NS (5 * 1000000000ULL)
 
 /* The key of the arriving entry, from the leaving one. */
 static __always_inline struct swerve_flow_key

@@ -204,7 +204,8 @@ static __always_inline void forget_handshake(struct bpf_sock_ops *ctx)
 
 /*
  * The sidecar's socket closes. When it closed first it leaves a TIME_WAIT behind that still answers
- * retransmitted FINs, so its flow lives on for as long; else the flow goes at once.
+ * retransmitted FINs, so its flow lives on for as long. When the peer did, the last packet has come.
+ * Any other end may be a reset, which the kernel sends after it has called us.
  */
 static __always_inline void forget_flow(struct bpf_sock_ops *ctx, __u32 old_state)
 {
@@ -218,11 +219,13 @@ static __always_inline void forget_flow(struct bpf_sock_ops *ctx, __u32 old_stat
 	entry = bpf_map_lookup_elem(&swerve_flows, &key);
 	if (!entry)
 		return;
-	if (old_state == BPF_TCP_FIN_WAIT1 || old_state == BPF_TCP_FIN_WAIT2 ||
-	    old_state == BPF_TCP_CLOSING)
+	if (old_state == BPF_TCP_LAST_ACK)
+		swerve_delete_flow(&key, entry);
+	else if (old_state == BPF_TCP_FIN_WAIT1 || old_state == BPF_TCP_FIN_WAIT2 ||
+		 old_state == BPF_TCP_CLOSING)
 		swerve_set_expiry(&key, entry, bpf_ktime_get_ns() + SWERVE_TIME_WAIT_NS);
 	else
-		swerve_delete_flow(&key, entry);
+		swerve_set_expiry(&key, entry, bpf_ktime_get_ns() + SWERVE_RESET_NS);
 }
 
 SEC("sockops")

@@ -82,12 +82,14 @@ extension PolicyLists {
     var networks: [CIDR: UInt32] {
         let direct = directNetworks
         var closed: [CIDR: UInt32] = [:]
-        var covering: [CIDR] = []
-        for network in direct.keys.sorted() {
-            while let last = covering.last, !last.contains(network) { covering.removeLast() }
-            let inherited = covering.last.flatMap { closed[$0] } ?? 0
-            closed[network] = inherited | (direct[network] ?? 0)
-            covering.append(network)
+        for family in AddressFamily.allCases {
+            var covering: [CIDR] = []
+            for network in direct.keys.filter({ $0.family == family }).sorted() {
+                while let last = covering.last, !last.contains(network) { covering.removeLast() }
+                let inherited = covering.last.flatMap { closed[$0] } ?? 0
+                closed[network] = inherited | (direct[network] ?? 0)
+                covering.append(network)
+            }
         }
         return closed
     }
