@@ -20,7 +20,7 @@ package struct TestPod: Sendable {
 
     package var namespace: NetworkNamespace { workload.namespace }
 
-    /// Makes the pod. Two pods with different `number`s have different addresses.
+    /// Makes the pod; two pods with different `number`s have different addresses.
     package static func create(
         _ id: String = "pod", number: UInt32 = 0
     ) throws(KernelError) -> TestPod {
