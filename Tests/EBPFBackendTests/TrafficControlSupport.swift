@@ -167,7 +167,7 @@ struct PacketFilter {
         rules += "chain drops { type filter hook prerouting priority -299; }\n"
         rules += "chain counts { type filter hook prerouting priority -450;\n"
         for (name, expression) in expressions { rules += "\(expression) counter name \(name)\n" }
-        #expect(try run(["nft", rules + "}}"], in: namespace).status == 0)
+        #expect(try run(["nft", rules + "}\n}\n"], in: namespace).status == 0)
     }
 
     func count(_ name: String) throws -> Int {
