@@ -128,6 +128,14 @@ extension Socket {
         }
     }
 
+    /// Sets an option that is more than a number.
+    package func set(_ option: Option, to bytes: [UInt8]) throws(KernelError) {
+        try kernel("setsockopt(\(option.level), \(option.name))") {
+            unsafe clinux_setsockopt(
+                rawDescriptor, option.level, option.name, bytes, UInt32(bytes.count))
+        }
+    }
+
     /// Makes close(2) reset the connection: `SO_LINGER` with no time to linger.
     package func resetOnClose() throws(KernelError) {
         var value: [CInt] = [1, 0]

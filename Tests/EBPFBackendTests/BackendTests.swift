@@ -166,7 +166,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: ["interface", "addresses"])
+    @Test(.timeLimit(.minutes(1)), arguments: ["interface", "address"])
     func `what connect(2) cannot know is refused by name`(_ part: String) async {
         await #expect(processExitsWith: .success) { [part] in
             try await withTestCgroup { cgroup in

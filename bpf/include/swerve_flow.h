@@ -11,23 +11,23 @@
 /* The reset of a socket leaves after the socket is closed, and may have to wait for a neighbor. */
 #define SWERVE_RESET_NS (5 * 1000000000ULL)
 
-/* The key of the arriving entry, from the leaving one. */
-static __always_inline struct swerve_flow_key
-swerve_arriving(const struct swerve_flow_key *leaving, const struct swerve_flow_entry *entry)
+/* The key of the one entry, from the other: a packet of this direction would become such a one. */
+static __always_inline struct swerve_flow_key swerve_twin(const struct swerve_flow_key *of,
+							  const struct swerve_flow_entry *entry)
 {
-	struct swerve_flow_key key = *leaving;
+	struct swerve_flow_key key = *of;
 
 	key.peer_port = entry->peer_port;
 	key.port = entry->port;
-	key.leaving = 0;
+	key.leaving = !of->leaving;
 	return key;
 }
 
 /* Gives both entries the same end; 0 for none. */
-static __always_inline void swerve_set_expiry(const struct swerve_flow_key *leaving,
+static __always_inline void swerve_set_expiry(const struct swerve_flow_key *of,
 					      struct swerve_flow_entry *entry, __u64 expires)
 {
-	struct swerve_flow_key key = swerve_arriving(leaving, entry);
+	struct swerve_flow_key key = swerve_twin(of, entry);
 	struct swerve_flow_entry *other = bpf_map_lookup_elem(&swerve_flows, &key);
 
 	entry->expires = expires;
@@ -35,13 +35,13 @@ static __always_inline void swerve_set_expiry(const struct swerve_flow_key *leav
 		other->expires = expires;
 }
 
-static __always_inline void swerve_delete_flow(const struct swerve_flow_key *leaving,
+static __always_inline void swerve_delete_flow(const struct swerve_flow_key *of,
 					       const struct swerve_flow_entry *entry)
 {
-	struct swerve_flow_key key = swerve_arriving(leaving, entry);
+	struct swerve_flow_key key = swerve_twin(of, entry);
 
 	bpf_map_delete_elem(&swerve_flows, &key);
-	bpf_map_delete_elem(&swerve_flows, leaving);
+	bpf_map_delete_elem(&swerve_flows, of);
 }
 
 #endif

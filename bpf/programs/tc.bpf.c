@@ -58,8 +58,8 @@ static __always_inline __u32 decide(const struct swerve_pod *pod, const struct s
 }
 
 /*
- * Makes `mine` the leaving entry of a flow. -EEXIST: another connection has that peer port. If the
- * flow is there already, `mine` gets its end: a retransmitted SYN changes nothing.
+ * Makes `mine` the leaving entry of a flow. -EEXIST: another connection has that peer port. A flow
+ * that is there already gives `mine` its end: a retransmitted SYN changes nothing.
  */
 static __always_inline long claim(const struct swerve_flow_key *leaving,
 				  struct swerve_flow_entry *mine, __u64 now)
@@ -119,19 +119,6 @@ static __always_inline long begin(const struct swerve_flow_key *arriving, __u16 
 	return refused;
 }
 
-/* Removes what is left of an earlier connection: its mapping is not the new one's. */
-static __always_inline void forget(const struct swerve_flow_key *arriving,
-				   const struct swerve_flow_entry *entry)
-{
-	struct swerve_flow_key leaving = *arriving;
-
-	leaving.leaving = 1;
-	leaving.peer_port = entry->peer_port;
-	leaving.port = entry->port;
-	bpf_map_delete_elem(&swerve_flows, &leaving);
-	bpf_map_delete_elem(&swerve_flows, arriving);
-}
-
 static __always_inline int rewrite(struct __sk_buff *ctx, const struct swerve_packet *packet,
 				   __u16 source, __u16 destination)
 {
@@ -152,7 +139,7 @@ static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_pac
 	if (stale && action == SWERVE_REDIRECT_INBOUND && stale->port == inbound_port)
 		entry.peer_port = stale->peer_port;
 	else if (stale)
-		forget(arriving, stale);
+		swerve_delete_flow(arriving, stale);
 	if (action == SWERVE_PASS)
 		return CONTINUE;
 	if (action == SWERVE_DROP)
