@@ -25,7 +25,8 @@ struct InboundAttachment: Sendable {
     private static let egress = TrafficControlHook.Slot(.egress, handle: 1, priority: 0x5357)
 
     init(
-        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace, _ node: NodePrograms
+        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace,
+        _ node: NodePrograms
     ) throws(KernelError) {
         switch method {
         case .socketLookup:
