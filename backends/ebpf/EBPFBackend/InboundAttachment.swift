@@ -11,6 +11,11 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     case socketLookup = "lookup"
     /// By rewriting ports at the pod's interface, on any kernel.
     case trafficControl = "tc"
+
+    /// The best this kernel has, found out by doing.
+    package static var preferred: InboundMethod {
+        BPFProbe.program(.socketLookup, .socketLookup) == .yes ? .socketLookup : .trafficControl
+    }
 }
 
 /// A pod's own inbound programs, attached.
