@@ -4,6 +4,7 @@ package import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
 internal import SystemPackage
+
 #if canImport(Glibc)
 internal import Glibc
 #endif

@@ -25,7 +25,8 @@ import Testing
             if owner.kind == SWERVE_OWNER_UID, owner.id == ask.uid { ask.uid_flags = owner.flags }
             if owner.kind == SWERVE_OWNER_GID, owner.id == ask.gid { ask.gid_flags = owner.flags }
         }
-        let answer = unsafe flow.direction == .outbound
+        let answer =
+            unsafe flow.direction == .outbound
             ? swerve_outbound(&entry, &ask) : swerve_inbound(&entry, &ask)
         return Reason(rawValue: UInt8(answer.reason)).map { reason in
             Verdict(action(answer.action, plan), reason)

@@ -93,7 +93,6 @@ import Testing
     }
 }
 
-
 /// Every other option of every process answers as if we were not there.
 @Suite(.requiresKernel) struct OptionSweepTests {
     struct Question: Hashable {
@@ -111,7 +110,9 @@ import Testing
             #expect(without.count > 2000)
             #expect(without.values.contains { $0.errno == nil })
             for (question, answer) in without {
-                #expect(with[question] == answer, "\(question): \(answer), \(String(describing: with[question]))")
+                #expect(
+                    with[question] == answer,
+                    "\(question): \(answer), \(String(describing: with[question]))")
             }
         }
     }

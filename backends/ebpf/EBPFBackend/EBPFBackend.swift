@@ -34,7 +34,7 @@ package actor EBPFBackend: RedirectionBackend {
 
     /// Loads the programs and attaches them to `cgroup`, next to other people's.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod = .socketLookup
+        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred
     ) async throws(RedirectionError) -> EBPFBackend {
         let node = try during("load the BPF programs") { () throws(KernelError) in
             try NodePrograms(attachingTo: cgroup)

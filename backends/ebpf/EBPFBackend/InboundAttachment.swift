@@ -11,6 +11,11 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     case socketLookup = "lookup"
     /// By rewriting ports at the pod's interface, on any kernel.
     case trafficControl = "tc"
+
+    /// The best this kernel has, found out by doing.
+    package static var preferred: InboundMethod {
+        BPFProbe.program(.socketLookup, .socketLookup) == .yes ? .socketLookup : .trafficControl
+    }
 }
 
 /// A pod's own inbound programs, attached.
@@ -25,7 +30,8 @@ struct InboundAttachment: Sendable {
     private static let egress = TrafficControlHook.Slot(.egress, handle: 1, priority: 0x5357)
 
     init(
-        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace, _ node: NodePrograms
+        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace,
+        _ node: NodePrograms
     ) throws(KernelError) {
         switch method {
         case .socketLookup:

@@ -59,7 +59,9 @@ extension PolicyLists {
         for id in sidecar.gids where id != sidecar.gids.min() {
             flags[OwnerID(isGroup: true, id: id), default: 0] |= sidecarFlag
         }
-        for id in excludedUIDs { flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag }
+        for id in excludedUIDs {
+            flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag
+        }
         for id in excludedGIDs { flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag }
         return flags.map { owner, flags in
             (owner.isGroup ? SWERVE_OWNER_GID : SWERVE_OWNER_UID, owner.id, flags)
@@ -107,7 +109,9 @@ extension PolicyLists {
             for network in networks { flags[network, default: 0] |= UInt32(flag.rawValue) }
         }
         // Without an entry of its own, IPv4 would fall to a short IPv6 prefix.
-        if flags.keys.contains(where: { $0.family == .ipv6 }) { flags[.all(.ipv4), default: 0] |= 0 }
+        if flags.keys.contains(where: { $0.family == .ipv6 }) {
+            flags[.all(.ipv4), default: 0] |= 0
+        }
         return flags
     }
 }
