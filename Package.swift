@@ -3,7 +3,7 @@
 
 import PackageDescription
 
-/// The settings of every Swift target: strict from the first commit. See CONTRIBUTING.md.
+/// The settings of every Swift target, strict from the first commit; see CONTRIBUTING.md.
 let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .enableUpcomingFeature("ExistentialAny"),
@@ -23,11 +23,15 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 
 /// A Swift library, executable or test, with the house's settings.
-func library(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
+func library(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil)
+    -> Target
+{
     .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = [])
+    -> Target
+{
     .testTarget(
         name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
 }
@@ -113,7 +117,9 @@ let package = Package(
                 systemPackage,
             ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
-        tests("RedirectionEngineTests", ["RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+        tests(
+            "RedirectionEngineTests",
+            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",

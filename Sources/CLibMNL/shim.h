@@ -54,8 +54,10 @@ static inline long clibmnl_receive_now(struct mnl_socket *_Nonnull socket, void 
 /* [errno] [macro] Makes room for sending one datagram of `size` bytes. Needs CAP_NET_ADMIN. */
 static inline int clibmnl_make_room(struct mnl_socket *_Nonnull socket, int size)
 {
-	return setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_SNDBUFFORCE, &size,
-			  sizeof(size)) < 0 ? -errno : 0;
+	int fd = mnl_socket_get_fd(socket);
+	int result = setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+
+	return result < 0 ? -errno : 0;
 }
 
 /* [macro] Constants that are macros with casts, or enumerators hidden behind macros. */

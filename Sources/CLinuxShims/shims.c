@@ -27,10 +27,10 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-#define OR_ERRNO(call)                            \
-	({                                        \
+#define OR_ERRNO(call)                             \
+	({                                         \
 		__typeof__(call) result_ = (call); \
-		result_ < 0 ? -errno : result_;   \
+		result_ < 0 ? -errno : result_;    \
 	})
 
 int clinux_open(const char *path, int flags, mode_t mode)
@@ -180,8 +180,7 @@ int clinux_accept(int fd, int flags, uint8_t *address, uint16_t *port)
 {
 	struct sockaddr_storage name = {};
 	socklen_t size = sizeof(name);
-	int accepted =
-		OR_ERRNO(accept4(fd, (struct sockaddr *)&name, &size, flags | SOCK_CLOEXEC));
+	int accepted = OR_ERRNO(accept4(fd, (struct sockaddr *)&name, &size, flags | SOCK_CLOEXEC));
 
 	if (accepted >= 0)
 		take_name(&name, address, port);

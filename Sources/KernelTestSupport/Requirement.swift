@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import Testing
+
 #if canImport(Glibc)
 internal import Glibc
 #endif
-package import Testing
 
 extension Trait where Self == ConditionTrait {
     /// The test changes namespaces, rules or programs, so it needs root.

@@ -3,6 +3,11 @@
 package import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
+internal import SystemPackage
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 /// A pod and the host next to it: two namespaces joined by a veth pair, `eth0` on both sides.
 ///
@@ -16,7 +21,7 @@ package struct TestPod: Sendable {
 
     package var namespace: NetworkNamespace { workload.namespace }
 
-    /// Makes the pod. Two pods with different `number`s have different addresses.
+    /// Makes the pod; two pods with different `number`s have different addresses.
     package static func create(
         _ id: String = "pod", number: UInt32 = 0
     ) throws(KernelError) -> TestPod {
@@ -32,6 +37,8 @@ package struct TestPod: Sendable {
         for (family, gateway) in pod.peerAddresses {
             try links.addRoute(to: .all(family), via: gateway)
         }
+        try pod.namespace.waitUntilLocal(pod.address(.ipv6))
+        try pod.peer.waitUntilLocal(pod.peerAddress(.ipv6))
         return pod
     }
 
@@ -63,6 +70,26 @@ package struct TestPod: Sendable {
     /// The fsm preset's plan for this pod.
     package var plan: RedirectionPlan {
         Preset.fsm.plan(ownAddresses: Set(addresses.values))
+    }
+}
+
+extension NetworkNamespace {
+    /// Waits until the kernel takes an IPv6 address of an interface for its own.
+    ///
+    /// It does so only when the link is ready, which it finds out some time after both ends of a
+    /// veth pair are up. Until then a connection to the address asks the wire who has it, and
+    /// hangs; and what is sent elsewhere may be lost.
+    fileprivate func waitUntilLocal(_ address: IPAddress) throws(KernelError) {
+        let digits = address.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        for _ in 0..<500 {
+            let routes = try run { () throws(KernelError) in
+                try readFile("/proc/thread-self/net/ipv6_route")
+            }
+            // The route to the address alone: 0x80 bits.
+            if routes.contains("\(digits) 80 ") { return }
+            usleep(10_000)
+        }
+        throw KernelError("wait for \(address) to be local", .timedOut)
     }
 }
 

@@ -9,7 +9,7 @@ package import RedirectionModel
 package struct LabConfiguration: Sendable {
     /// The mechanism; `nil` turns redirection off.
     package var wish: Wish?
-    package var inbound = InboundMethod.socketLookup
+    package var inbound = InboundMethod.preferred
     package var preset = Preset.fsm
     /// A shell command to run as every pod's sidecar, in place of our own.
     package var sidecarCommand: String?

@@ -31,7 +31,7 @@ package struct Cgroup: Hashable, Sendable {
     package func create() throws(KernelError) {
         do throws(KernelError) {
             try kernel("mkdir(\(path))") { unsafe clinux_mkdir(path, 0o755) }
-        } catch where error.errno == .fileExists {}
+        } catch  where error.errno == .fileExists {}
     }
 
     /// Makes a child with a name nobody has used, for what must not meet anything else.
@@ -81,6 +81,6 @@ package struct Cgroup: Hashable, Sendable {
     package func remove() throws(KernelError) {
         do throws(KernelError) {
             try kernel("rmdir(\(path))") { unsafe clinux_rmdir(path) }
-        } catch where error.errno == .noSuchFileOrDirectory {}
+        } catch  where error.errno == .noSuchFileOrDirectory {}
     }
 }

@@ -2,6 +2,7 @@
 
 internal import CLinuxShims
 package import RedirectionModel
+
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -56,7 +57,7 @@ package final class ChildProcess: Sendable {
     /// The exit code, or 128 + the signal; `nil` while the process runs.
     package func exitStatus() throws(KernelError) -> Int? { try wait(blocking: false) }
 
-    /// Waits for the end. Blocks the calling thread.
+    /// Waits for the end, and blocks the calling thread.
     package func waitForExit() throws(KernelError) -> Int { try wait(blocking: true) ?? 0 }
 
     /// Waits at most `limit` for the end; `nil` while the process runs.

@@ -13,7 +13,9 @@ extension NetworkNamespace {
         var families = try inodes(listeningOn: port)
         guard !families.isEmpty else { return [] }
         var found: [ListeningSocket] = []
-        for process in numericNames(in: "/proc") where isHome(of: process) {
+        // The namespace's own processes first; but a proxy may have opened its socket here and
+        // live elsewhere, as node proxies do.
+        for process in processesHereFirst() where !families.isEmpty {
             for number in numericNames(in: "/proc/\(process)/fd") {
                 guard let inode = socketInode("/proc/\(process)/fd/\(number)"),
                     let family = families[inode],
@@ -46,8 +48,11 @@ extension NetworkNamespace {
         return inodes
     }
 
-    private func isHome(of process: Int32) -> Bool {
-        (try? NetworkNamespace.open("/proc/\(process)/ns/net")) == self
+    private func processesHereFirst() -> [Int32] {
+        let all = numericNames(in: "/proc")
+        let here = Set(
+            all.filter { (try? NetworkNamespace.open("/proc/\($0)/ns/net")) == self })
+        return all.filter(here.contains) + all.filter { !here.contains($0) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 internal import CLibMNL
 internal import SystemPackage
+
 #if canImport(Glibc)
 internal import Glibc
 #endif

@@ -35,11 +35,11 @@ extension OwnedDescriptor {
         let flags: CInt
         package static let read = Access(flags: 0)
         package static let write = Access(flags: 1)
-        /// `O_WRONLY|O_CREAT|O_APPEND`
+        /// The flags `O_WRONLY|O_CREAT|O_APPEND`.
         package static let append = Access(flags: 0o2101)
-        /// `O_WRONLY|O_CREAT|O_TRUNC`
+        /// The flags `O_WRONLY|O_CREAT|O_TRUNC`.
         package static let replace = Access(flags: 0o1101)
-        /// `O_RDONLY|O_DIRECTORY`
+        /// The flags `O_RDONLY|O_DIRECTORY`.
         package static let directory = Access(flags: 0o200000)
     }
 

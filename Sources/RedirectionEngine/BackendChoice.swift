@@ -63,14 +63,13 @@ package func choose(
     case .automatic:
         var passedOver: [String] = []
         for assessment in assessments {
-            if let obstacle = obstacle(to: assessment, on: version) {
-                passedOver.append("\(assessment.mechanism): \(obstacle)")
-            } else {
+            guard let obstacle = obstacle(to: assessment, on: version) else {
                 let reason = passedOver.isEmpty ? "preferred, and everything it needs is here" : ""
                 return Choice(
                     mechanism: assessment.mechanism,
                     reason: reason + passedOver.joined(separator: "; "))
             }
+            passedOver.append("\(assessment.mechanism): \(obstacle)")
         }
         throw .nothingFits(assessments)
     }

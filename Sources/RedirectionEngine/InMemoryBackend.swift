@@ -24,7 +24,7 @@ package actor InMemoryBackend: RedirectionBackend {
         if let part = refusal(plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
-        plans[workload.id] = plan
+        plans[workload.id] = plan.isEnabled ? plan : nil
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {

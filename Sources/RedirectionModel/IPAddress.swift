@@ -38,7 +38,9 @@ package struct IPAddress: Hashable, Sendable {
     package var family: AddressFamily { bits >> 32 == 0xffff ? .ipv4 : .ipv6 }
 
     /// The address in 16 bytes, network order, IPv4 mapped.
-    package var bytes: [UInt8] { (0..<16).map { UInt8(truncatingIfNeeded: bits >> (120 - 8 * $0)) } }
+    package var bytes: [UInt8] {
+        (0..<16).map { UInt8(truncatingIfNeeded: bits >> (120 - 8 * $0)) }
+    }
 
     /// The last 32 bits; an IPv4 address's own number.
     package var ipv4: UInt32 { UInt32(truncatingIfNeeded: bits) }

@@ -63,7 +63,9 @@ enum IPv6Text {
         guard halves.count <= 2, let head = groups(halves[0], mayEndInQuad: halves.count == 1)
         else { return nil }
         guard halves.count == 2 else { return head.count == 8 ? number(head) : nil }
-        guard let tail = groups(halves[1], mayEndInQuad: true), head.count + tail.count < 8 else { return nil }
+        guard let tail = groups(halves[1], mayEndInQuad: true), head.count + tail.count < 8 else {
+            return nil
+        }
         let gap = [UInt16](repeating: 0, count: 8 - head.count - tail.count)
         return number(head + gap + tail)
     }

@@ -55,7 +55,10 @@ extension RedirectionPlan {
             ("\(name)-excluded-networks", list(selection.excludedNetworks)),
             ("\(name)-excluded-interfaces", list(selection.excludedInterfaces)),
             ("\(name)-included-ports", selection.includedPorts.map { "[\($0)]" } ?? "any"),
-            ("\(name)-included-networks", selection.includedNetworks.map { "[\(list($0))]" } ?? "any"),
+            (
+                "\(name)-included-networks",
+                selection.includedNetworks.map { "[\(list($0))]" } ?? "any"
+            ),
             ("\(name)-combination", selection.combination.rawValue),
         ]
     }

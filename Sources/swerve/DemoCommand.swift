@@ -20,7 +20,7 @@ struct DemoCommand: ParsableCommand {
     var mechanism: [MechanismArgument] = [.ebpf, .nft, .legacy, .none]
 
     @Option(help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundMethod.socketLookup
+    var inbound = InboundMethod.preferred
 
     @Flag(help: "Print JSON.")
     var json = false

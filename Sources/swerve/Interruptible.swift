@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import LinuxKernel
 internal import Synchronization
+
 #if canImport(Glibc)
 internal import Glibc
 #endif

@@ -29,7 +29,7 @@ struct LabOptions: ParsableArguments {
 
     @Option(
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundMethod.socketLookup
+    var inbound = InboundMethod.preferred
 
     @Option(
         help: ArgumentHelp(

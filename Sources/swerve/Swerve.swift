@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Logging
+
 #if canImport(Glibc)
 internal import Glibc
 #endif

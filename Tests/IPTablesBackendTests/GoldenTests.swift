@@ -8,8 +8,10 @@ import RedirectionEngine
 import RedirectionModel
 import Testing
 
-/// Rules as operators read them. `SWERVE_UPDATE_GOLDEN=1 swift test --filter GoldenTests` writes
-/// the files anew; review the difference like code.
+/// Rules as operators read them.
+///
+/// `SWERVE_UPDATE_GOLDEN=1 swift test --filter GoldenTests` writes the files anew; review the
+/// difference like code.
 @Suite struct GoldenTests {
     @Test(arguments: GoldenPlan.all)
     func `a plan's rules read as they were reviewed`(_ golden: GoldenPlan) throws {
@@ -17,9 +19,11 @@ import Testing
         for (suffix, text) in [("v4", texts.ipv4), ("v6", texts.ipv6), ("nft", texts.nft)] {
             let file = "\(golden.name).\(suffix)"
             if ProcessInfo.processInfo.environment["SWERVE_UPDATE_GOLDEN"] != nil {
-                try text.write(to: sources.appending(path: file), atomically: true, encoding: .utf8)
+                let source = sources.appending(path: file)
+                try text.write(to: source, atomically: true, encoding: .utf8)
             } else {
-                let reviewed = try String(contentsOf: bundled.appending(path: file), encoding: .utf8)
+                let kept = bundled.appending(path: file)
+                let reviewed = try String(contentsOf: kept, encoding: .utf8)
                 #expect(text == reviewed, "\(file) differs")
             }
         }

@@ -82,7 +82,8 @@ private func record(
         }
         return LabState(
             name: "", owner: ProcessIdentity(pid: 1, startTime: 1),
-            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .socketLookup, cgroup: "", hosts: "",
+            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .socketLookup, cgroup: "",
+            hosts: "",
             records: "", pods: pods)
     }
 

@@ -34,7 +34,9 @@ import Testing
         #expect(try pods[0].cookie() == pods[0].cookie())
     }
 
-    /// A thread inherits its creator's namespace. A `run` that resumed other work from inside
+    /// A thread inherits its creator's namespace.
+    ///
+    /// A `run` that resumed other work from inside
     /// once left a Dispatch worker in a pod for good, and unrelated tasks then opened sockets
     /// there; nothing failed. So look at every thread after a storm of tasks around `run`.
     @Test(.timeLimit(.minutes(1)))

@@ -51,14 +51,17 @@ import Testing
     }
 
     @Test(arguments: [
-        ("10.0.0.7/8", "10.0.0.0/8"), ("192.0.2.1", "192.0.2.1/32"), ("2001:db8::1/32", "2001:db8::/32"),
+        ("10.0.0.7/8", "10.0.0.0/8"), ("192.0.2.1", "192.0.2.1/32"),
+        ("2001:db8::1/32", "2001:db8::/32"),
         ("::1", "::1/128"),
     ])
     func `a network is its first address`(_ text: String, _ expected: String) {
         #expect(CIDR(text)?.description == expected)
     }
 
-    @Test(arguments: ["10.0.0.0/33", "::/129", "10.0.0.0/", "/8", "10.0.0.0/8/8", "10.0.0.0/-1", "*"])
+    @Test(arguments: [
+        "10.0.0.0/33", "::/129", "10.0.0.0/", "/8", "10.0.0.0/8/8", "10.0.0.0/-1", "*",
+    ])
     func `what is not a network is refused`(_ text: String) {
         #expect(CIDR(text) == nil)
     }

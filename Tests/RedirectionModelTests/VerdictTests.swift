@@ -96,7 +96,8 @@ import Testing
     @Test(arguments: ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80"])
     func `loopback stays at home`(_ destination: String) throws {
         #expect(
-            try outbound(to: destination, as: application, under: plan) == Verdict(.pass, .loopback))
+            try outbound(to: destination, as: application, under: plan) == Verdict(.pass, .loopback)
+        )
     }
 
     @Test func `an application reaches its own workload directly`() throws {
@@ -108,9 +109,11 @@ import Testing
     @Test func `exclusions are named, in order`() throws {
         var plan = plan
         plan.outbound.excludedPorts = [80]
-        #expect(try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .portExcluded)
+        #expect(
+            try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .portExcluded)
         plan.outbound.excludedNetworks = [.all(.ipv4)]
-        #expect(try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .cidrExcluded)
+        #expect(
+            try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .cidrExcluded)
         plan.outbound.excludedInterfaces = ["eth0"]
         #expect(try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .interface)
         plan.excludedGIDs = [1000]
@@ -135,7 +138,8 @@ import Testing
     @Test func `an empty include list includes nothing`() throws {
         var plan = plan
         plan.outbound.includedPorts = []
-        #expect(try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .notIncluded)
+        #expect(
+            try outbound(to: "192.0.2.7:80", as: application, under: plan).reason == .notIncluded)
     }
 
     @Test func `inbound goes to the inbound port`() throws {

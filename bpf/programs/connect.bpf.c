@@ -95,7 +95,8 @@ static __always_inline bool keep_source(struct bpf_sock_addr *ctx, const struct 
 	}
 }
 
-static __always_inline void rewrite(struct bpf_sock_addr *ctx, __u32 family, bool is_ipv4, __u16 port)
+static __always_inline void rewrite(struct bpf_sock_addr *ctx, __u32 family, bool is_ipv4,
+				    __u16 port)
 {
 	if (is_ipv4) {
 		ctx->user_ip4 = bpf_htonl(INADDR_LOOPBACK);
@@ -183,8 +184,7 @@ int swerve_connect6(struct bpf_sock_addr *ctx)
 /* The application's redirected socket, or NULL: its peer is the one it asked for. */
 static __always_inline const struct swerve_socket *redirected(struct bpf_sock_addr *ctx)
 {
-	const struct swerve_socket *socket =
-		bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
+	const struct swerve_socket *socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
 
 	return socket && (socket->flags & SWERVE_SOCKET_CLIENT) ? socket : NULL;
 }

@@ -20,7 +20,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-static __always_inline bool answer_ipv4(struct bpf_sockopt *ctx, const struct swerve_endpoint *origin)
+static __always_inline bool answer_ipv4(struct bpf_sockopt *ctx,
+					const struct swerve_endpoint *origin)
 {
 	struct sockaddr_in *name = ctx->optval;
 
@@ -33,7 +34,8 @@ static __always_inline bool answer_ipv4(struct bpf_sockopt *ctx, const struct sw
 	return true;
 }
 
-static __always_inline bool answer_ipv6(struct bpf_sockopt *ctx, const struct swerve_endpoint *origin)
+static __always_inline bool answer_ipv6(struct bpf_sockopt *ctx,
+					const struct swerve_endpoint *origin)
 {
 	struct sockaddr_in6 *name = ctx->optval;
 
@@ -48,8 +50,7 @@ static __always_inline bool answer_ipv6(struct bpf_sockopt *ctx, const struct sw
 
 static __always_inline bool answer(struct bpf_sockopt *ctx)
 {
-	const struct swerve_socket *socket =
-		bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
+	const struct swerve_socket *socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
 
 	if (!socket || !(socket->flags & SWERVE_SOCKET_ORIGIN) ||
 	    (socket->flags & SWERVE_SOCKET_CLIENT))

@@ -78,8 +78,8 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 	if (bpf_map_update_elem(&swerve_handshakes, &key, &handshake, BPF_ANY))
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
 	else
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-						       BPF_SOCK_OPS_STATE_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* The origin of a connection from inside the pod, consumed. */
@@ -162,8 +162,8 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	socket->origin = origin;
 	socket->flags |= flags;
 	if (flags & SWERVE_SOCKET_FLOW)
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-						       BPF_SOCK_OPS_STATE_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* The sidecar listens on its inbound port: socket lookup may choose it. */

@@ -94,15 +94,15 @@ int clinux_kill(pid_t pid, int signal);
 
 /* What a child process is born with. A descriptor of -1 means the parent's own. */
 struct clinux_birth {
-	const char *const _Nullable *_Nonnull arguments;   /* NULL-terminated */
+	const char *const _Nullable *_Nonnull arguments; /* NULL-terminated */
 	const char *const _Nullable *_Nonnull environment; /* NULL-terminated */
-	int netns;		/* network namespace to enter */
-	int cgroup_procs;	/* cgroup.procs to write itself into */
+	int netns; /* network namespace to enter */
+	int cgroup_procs; /* cgroup.procs to write itself into */
 	int input, output, error;
 	uid_t uid;
 	gid_t gid;
-	bool drops_privileges;	/* whether uid and gid apply */
-	bool new_session;	/* setsid(2): out of the terminal's signals */
+	bool drops_privileges; /* whether uid and gid apply */
+	bool new_session; /* setsid(2): out of the terminal's signals */
 	const char *_Nullable hosts; /* a file to see as /etc/hosts, in a mount namespace */
 };
 

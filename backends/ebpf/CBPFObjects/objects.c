@@ -25,7 +25,10 @@ OBJECT tc_object[] = {
 #embed "objects/tc.bpf.o"
 };
 
-#define ENTRY(bytes) { (bytes), sizeof(bytes) }
+#define ENTRY(bytes)                   \
+	{                              \
+		(bytes), sizeof(bytes) \
+	}
 
 struct swerve_object swerve_object(enum swerve_object_name name)
 {

@@ -22,7 +22,8 @@ extension EBPFBackend {
                 "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
                 .program(.cgroupSocketAddress, .getpeername4)),
             report(
-                "cgroup/sock_create", "4.10", "a socket's owner", .program(.cgroupSocket, .socketCreate)
+                "cgroup/sock_create", "4.10", "a socket's owner",
+                .program(.cgroupSocket, .socketCreate)
             ),
             report("sock_ops", "4.13", "origin to the sidecar", .program(.sockOps, .sockOps)),
             report(
@@ -31,7 +32,8 @@ extension EBPFBackend {
             report(
                 "sk_lookup", "5.9", "inbound without rewriting",
                 .program(.socketLookup, .socketLookup), isRequired: false),
-            report("tc classifier", "4.1", "inbound by rewriting", .program(.trafficControl, .none)),
+            report(
+                "tc classifier", "4.1", "inbound by rewriting", .program(.trafficControl, .none)),
         ]
     }
 

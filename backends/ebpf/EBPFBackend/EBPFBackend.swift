@@ -34,7 +34,7 @@ package actor EBPFBackend: RedirectionBackend {
 
     /// Loads the programs and attaches them to `cgroup`, next to other people's.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod = .socketLookup
+        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred
     ) async throws(RedirectionError) -> EBPFBackend {
         let node = try during("load the BPF programs") { () throws(KernelError) in
             try NodePrograms(attachingTo: cgroup)
@@ -48,6 +48,7 @@ package actor EBPFBackend: RedirectionBackend {
         if let part = inexpressiblePart(of: plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
+        guard plan.isEnabled else { return try await remove(from: workload) }
         let key = try key(of: workload)
         let set: UInt32
         do throws(KernelError) {
@@ -256,6 +257,8 @@ extension EBPFBackend {
         }
     }
 
-    /// The node's programs as the verifier saw them.
-    package nonisolated var programs: [ProgramReport] { node.reports }
+    /// The programs in use as the verifier saw them: the node's, and one pod's own.
+    package var programs: [ProgramReport] {
+        node.reports + (installations.values.first?.inbound.reports ?? [])
+    }
 }

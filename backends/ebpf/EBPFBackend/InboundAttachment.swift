@@ -12,37 +12,50 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     case socketLookup = "lookup"
     /// By rewriting ports at the pod's interface, on any kernel.
     case trafficControl = "tc"
+
+    /// The best this kernel has, found out by doing.
+    package static var preferred: InboundMethod {
+        BPFProbe.program(.socketLookup, .socketLookup) == .yes ? .socketLookup : .trafficControl
+    }
 }
 
 /// A pod's own inbound programs, attached.
-enum InboundAttachment: Sendable {
-    case socketLookup(BPFLink)
-    case trafficControl([TrafficControlHook])
+struct InboundAttachment: Sendable {
+    /// The programs as the verifier saw them.
+    private(set) var reports: [ProgramReport] = []
+    /// Holds the socket lookup program in its place.
+    private var link: BPFLink?
+    private var hooks: [TrafficControlHook] = []
 
     private static let ingress = TrafficControlHook.Slot(.ingress, handle: 1, priority: 0x5357)
     private static let egress = TrafficControlHook.Slot(.egress, handle: 1, priority: 0x5357)
 
     init(
-        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace, _ node: NodePrograms
+        _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace,
+        _ node: NodePrograms
     ) throws(KernelError) {
         switch method {
         case .socketLookup:
             let object = try node.loadForPod(
                 SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup", data: podKey)
-            self = .socketLookup(
-                try BPFLink.attach(
-                    object.program("swerve_sk_lookup"), to: namespace, .socketLookup))
+            let program = try object.program("swerve_sk_lookup")
+            reports = [ProgramReport(program)]
+            link = try BPFLink.attach(program, to: namespace, .socketLookup)
         case .trafficControl:
-            self = .trafficControl(try Self.attachToInterfaces(podKey, namespace, node))
+            do throws(KernelError) {
+                try attachToInterfaces(podKey, namespace, node)
+            } catch {
+                try detach(from: namespace)
+                throw error
+            }
         }
     }
 
     /// Attaches to every interface of the pod but loopback.
-    private static func attachToInterfaces(
+    private mutating func attachToInterfaces(
         _ podKey: UInt64, _ namespace: NetworkNamespace, _ node: NodePrograms
-    ) throws(KernelError) -> [TrafficControlHook] {
+    ) throws(KernelError) {
         var links = try RouteNetlink.open(in: namespace)
-        var hooks: [TrafficControlHook] = []
         for link in try links.links() where !link.isLoopback {
             let object = try node.loadForPod(
                 SWERVE_OBJECT_TC, name: "tc",
@@ -53,18 +66,17 @@ enum InboundAttachment: Sendable {
             let hook = try namespace.run { () throws(KernelError) in
                 let hook = try TrafficControlHook.create(on: link.index)
                 // Egress first: an answer never leaves with the sidecar's port on it.
-                try hook.attach(egressProgram, egress)
-                try hook.attach(ingressProgram, ingress)
+                try hook.attach(egressProgram, Self.egress)
+                try hook.attach(ingressProgram, Self.ingress)
                 return hook
             }
             hooks.append(hook)
+            reports = [ProgramReport(ingressProgram), ProgramReport(egressProgram)]
         }
-        return hooks
     }
 
     /// Takes the programs away again; a link goes by itself.
     func detach(from namespace: NetworkNamespace) throws(KernelError) {
-        guard case .trafficControl(let hooks) = self else { return }
         for hook in hooks {
             try namespace.run { () throws(KernelError) in
                 try hook.detach(Self.ingress)

@@ -115,7 +115,8 @@ final class NodePrograms: Sendable {
         return object
     }
 
-    private static func map(_ name: String, in maps: [String: BPFMap]) throws(KernelError) -> BPFMap {
+    private static func map(_ name: String, in maps: [String: BPFMap]) throws(KernelError) -> BPFMap
+    {
         guard let map = maps[name] else { throw missing(name) }
         return map
     }

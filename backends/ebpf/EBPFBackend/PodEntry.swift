@@ -4,7 +4,9 @@ internal import CSwerveABI
 internal import RedirectionModel
 
 extension RedirectionPlan {
-    /// The plan as the programs meet it. `set` names the maps that hold its lists.
+    /// The plan as the programs meet it.
+    ///
+    /// `set` names the maps that hold its lists.
     func podEntry(set: UInt32, usesSocketLookup: Bool) -> swerve_pod {
         var entry = swerve_pod()
         entry.fingerprint = fingerprint.value

@@ -59,7 +59,9 @@ extension PolicyLists {
         for id in sidecar.gids where id != sidecar.gids.min() {
             flags[OwnerID(isGroup: true, id: id), default: 0] |= sidecarFlag
         }
-        for id in excludedUIDs { flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag }
+        for id in excludedUIDs {
+            flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag
+        }
         for id in excludedGIDs { flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag }
         return flags.map { owner, flags in
             (owner.isGroup ? SWERVE_OWNER_GID : SWERVE_OWNER_UID, owner.id, flags)
@@ -82,12 +84,14 @@ extension PolicyLists {
     var networks: [CIDR: UInt32] {
         let direct = directNetworks
         var closed: [CIDR: UInt32] = [:]
-        var covering: [CIDR] = []
-        for network in direct.keys.sorted() {
-            while let last = covering.last, !last.contains(network) { covering.removeLast() }
-            let inherited = covering.last.flatMap { closed[$0] } ?? 0
-            closed[network] = inherited | (direct[network] ?? 0)
-            covering.append(network)
+        for family in AddressFamily.allCases {
+            var covering: [CIDR] = []
+            for network in direct.keys.filter({ $0.family == family }).sorted() {
+                while let last = covering.last, !last.contains(network) { covering.removeLast() }
+                let inherited = covering.last.flatMap { closed[$0] } ?? 0
+                closed[network] = inherited | (direct[network] ?? 0)
+                covering.append(network)
+            }
         }
         return closed
     }
@@ -105,7 +109,9 @@ extension PolicyLists {
             for network in networks { flags[network, default: 0] |= UInt32(flag.rawValue) }
         }
         // Without an entry of its own, IPv4 would fall to a short IPv6 prefix.
-        if flags.keys.contains(where: { $0.family == .ipv6 }) { flags[.all(.ipv4), default: 0] |= 0 }
+        if flags.keys.contains(where: { $0.family == .ipv6 }) {
+            flags[.all(.ipv4), default: 0] |= 0
+        }
         return flags
     }
 }

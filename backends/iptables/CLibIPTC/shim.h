@@ -247,8 +247,7 @@ static inline void clibiptc_match_out(struct clibiptc_entry *_Nonnull entry,
 		clibiptc_name_interface(v4->outiface, v4->outiface_mask, name);
 }
 
-static inline void clibiptc_match_protocol(struct clibiptc_entry *_Nonnull entry,
-					   uint8_t protocol)
+static inline void clibiptc_match_protocol(struct clibiptc_entry *_Nonnull entry, uint8_t protocol)
 {
 	struct ip6t_ip6 *v6 = &((struct ip6t_entry *)entry->bytes)->ipv6;
 
@@ -336,8 +335,8 @@ static inline void *_Nonnull clibiptc_add_target(struct clibiptc_entry *_Nonnull
 static inline void clibiptc_target_label(struct clibiptc_entry *_Nonnull entry,
 					 const char *_Nonnull name, bool is_goto)
 {
-	clibiptc_add_target(entry, name, sizeof(struct xt_standard_target) -
-						 sizeof(struct xt_entry_target));
+	clibiptc_add_target(entry, name,
+			    sizeof(struct xt_standard_target) - sizeof(struct xt_entry_target));
 	if (is_goto && entry->is_ipv6)
 		((struct ip6t_entry *)entry->bytes)->ipv6.flags |= IP6T_F_GOTO;
 	else if (is_goto)

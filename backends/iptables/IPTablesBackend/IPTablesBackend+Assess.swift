@@ -107,8 +107,7 @@ private enum LegacyProbe {
                 ("xt_owner", "2.6.25", "telling the sidecar apart", .nat, byOwner),
                 ("xt_comment", "2.6.16", "reasons and counters", .nat, commented),
                 ("xt_REDIRECT", "3.7", "redirection", .nat, redirect),
-                ("legacy filter table", "2.6.16", "families that are dropped", .filter,
-                    XTRule(.drop)),
+                ("legacy filter table", "2.6.16", "dropped families", .filter, XTRule(.drop)),
             ]
             return trials.map { name, since, use, table, rule in
                 FeatureReport(

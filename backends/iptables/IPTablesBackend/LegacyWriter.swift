@@ -66,8 +66,10 @@ struct LegacyWriter: RuleWriter {
 
     // MARK: Inside the namespace
 
-    /// The families that can be written. Only one that the rules let pass may be missing here:
-    /// a kernel without IPv6 tables passes IPv6 as it is.
+    /// The families that can be written.
+    ///
+    /// Only one that the rules let pass may be missing here: a kernel without IPv6 tables
+    /// passes IPv6 as it is.
     private func families(of rules: RuleSet) throws(KernelError) -> Set<AddressFamily> {
         var families = Set(AddressFamily.allCases)
         for table in rules.legacyTables() {
@@ -95,7 +97,9 @@ struct LegacyWriter: RuleWriter {
         for _ in 0..<9 {
             do throws(KernelError) {
                 return try attempt(place, to: wanted)
-            } catch where error.errno == .resourceTemporarilyUnavailable {}
+            } catch {
+                guard error.errno == .resourceTemporarilyUnavailable else { throw error }
+            }
         }
         try attempt(place, to: wanted)
     }
@@ -133,17 +137,22 @@ struct LegacyWriter: RuleWriter {
     private func locked(
         _ namespace: NetworkNamespace, _ step: String, _ body: () throws(KernelError) -> Void
     ) async throws(RedirectionError) {
+        let lock = try await takeLock()
+        defer { _ = lock.rawValue }
         do throws(KernelError) {
-            let lock = try await XTables.lock(lockFile, waiting: patience)
-            defer { _ = lock.rawValue }
             try namespace.run { () throws(KernelError) in
                 try XTables.exclusively { () throws(KernelError) in try body() }
             }
         } catch {
-            if error.saysMissing, error.call.contains("_init(") {
-                throw .unsupported(feature: "legacy iptables", because: "\(error)")
-            }
             throw Mechanism.legacy.error(error, during: step)
+        }
+    }
+
+    private func takeLock() async throws(RedirectionError) -> OwnedDescriptor {
+        do throws(KernelError) {
+            return try await XTables.lock(lockFile, waiting: patience)
+        } catch {
+            throw .kernel(error, during: "lock legacy tables")
         }
     }
 

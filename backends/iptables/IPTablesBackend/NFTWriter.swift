@@ -16,25 +16,32 @@ struct NFTWriter: RuleWriter {
     /// chains themselves exchanged, a packet between the old and the new one could miss both,
     /// and its connection escape for good. So base chains stay, and what they hold changes.
     func write(_ rules: RuleSet, in namespace: NetworkNamespace) throws(RedirectionError) {
-        let contents = rules.nftChains
-        let hooked = Set(contents.filter { $0.chain.hook != nil }.map(\.chain.name))
         do throws(KernelError) {
             var connection = try NFTConnection.open(in: namespace)
-            let stale = try connection.chains(of: Self.table).filter { !hooked.contains($0) }
-
-            var batch = NFTBatch(table: Self.table)
-            batch.addTable()
-            for content in contents where content.chain.hook != nil { batch.add(content.chain) }
-            batch.deleteRules()
-            for name in stale { batch.delete(name) }
-            for content in contents where content.chain.hook == nil { batch.add(content.chain) }
-            for content in contents {
-                for rule in content.rules { batch.add(rule, to: content.chain.name) }
-            }
-            try connection.commit(batch.encode())
+            let present = try connection.chains(of: Self.table)
+            try connection.commit(Self.batch(rules.nftChains, replacing: present))
         } catch {
             throw Mechanism.nft.error(error, during: "write table inet \(Self.table)")
         }
+    }
+
+    private static func batch(
+        _ contents: [NFTChainContents], replacing present: [String]
+    ) -> NFTBatch.Encoded {
+        let hooks = contents.filter { $0.chain.hook != nil }
+        let others = contents.filter { $0.chain.hook == nil }
+        let stale = Set(present).subtracting(hooks.map(\.chain.name))
+
+        var batch = NFTBatch(table: table)
+        batch.addTable()
+        for hook in hooks { batch.add(hook.chain) }
+        batch.deleteRules()
+        for name in stale.sorted() { batch.delete(name) }
+        for other in others { batch.add(other.chain) }
+        for content in contents {
+            for rule in content.rules { batch.add(rule, to: content.chain.name) }
+        }
+        return batch.encode()
     }
 
     func erase(in namespace: NetworkNamespace) throws(RedirectionError) {
@@ -45,7 +52,9 @@ struct NFTWriter: RuleWriter {
             do throws(KernelError) {
                 var connection = try NFTConnection.open(in: namespace)
                 try connection.commit(encoded)
-            } catch where error.errno == .noSuchFileOrDirectory {}
+            } catch {
+                guard error.errno == .noSuchFileOrDirectory else { throw error }
+            }
         }
     }
 

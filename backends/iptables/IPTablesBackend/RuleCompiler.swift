@@ -49,8 +49,12 @@ private struct RuleCompiler {
         var rules = pass(passed, nil, .family)
         guard !managed.isEmpty else { return [Chain(.outbound, rules)] }
         let sidecar = plan.sidecar
-        if !sidecar.uids.isEmpty { rules.append(Rule(managed, .uids(sidecar.uids), .goto(.sidecar))) }
-        if !sidecar.gids.isEmpty { rules.append(Rule(managed, .gids(sidecar.gids), .goto(.sidecar))) }
+        if !sidecar.uids.isEmpty {
+            rules.append(Rule(managed, .uids(sidecar.uids), .goto(.sidecar)))
+        }
+        if !sidecar.gids.isEmpty {
+            rules.append(Rule(managed, .gids(sidecar.gids), .goto(.sidecar)))
+        }
         rules += pass(loopback, Rule.Match.destinations, .loopback)
         rules += pass(own, Rule.Match.destinations, .ownAddress)
         if !plan.excludedUIDs.isEmpty { rules += pass(managed, .uids(plan.excludedUIDs), .uid) }

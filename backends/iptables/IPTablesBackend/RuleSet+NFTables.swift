@@ -40,9 +40,10 @@ extension Hook.Point {
         }
     }
 
-    /// Before everybody else's destination NAT, which stands at -100: what is to be redirected
-    /// must not have been sent elsewhere already. At -100 itself, who comes first would depend
-    /// on who registered last.
+    /// Where the base chain stands: before everybody else's destination NAT, at -100.
+    ///
+    /// What is to be redirected must not have been sent elsewhere already. At -100 itself, who
+    /// comes first would depend on who registered last.
     package var nftHook: NFTChain.Hook {
         switch self {
         case .natOutput: NFTChain.Hook(type: "nat", .output, priority: -101)

@@ -27,7 +27,8 @@ protocol RuleWriter: Sendable {
 extension Mechanism {
     /// Sorts a kernel error by what the caller should do next.
     func error(_ error: KernelError, during step: String) -> RedirectionError {
-        switch error.errno {
+        if error.saysMissing { return .unsupported(feature: "\(self) rules", because: "\(error)") }
+        return switch error.errno {
         case .messageTooLong, .noBufferSpace, .noMemory, .fileTooLarge:
             .limit("the plan is too large for \(self) here: \(error)")
         default: .kernel(error, during: step)

@@ -151,14 +151,18 @@ package struct NFTBatch: ~Copyable {
         labels.append(label)
     }
 
-    /// Closes the batch. Only the last change asks for an answer: it comes when all is done.
+    /// Closes the batch.
+    ///
+    /// Only the last change asks for an answer: it comes when all is done.
     package consuming func encode() -> Encoded {
         if let last = messages.indices.last {
             // nlmsghdr: length, type, flags, ...
             messages[last][6] |= UInt8(NLM_F_ACK)
         }
         let end = UInt32(messages.count + 1)
-        let all = [Self.mark(NFNL_MSG_BATCH_BEGIN, 0)] + messages + [Self.mark(NFNL_MSG_BATCH_END, end)]
+        let all =
+            [Self.mark(NFNL_MSG_BATCH_BEGIN, 0)] + messages
+            + [Self.mark(NFNL_MSG_BATCH_END, end)]
         return Encoded(
             bytes: Array(all.joined()), labels: ["begin batch"] + labels + ["end batch"])
     }

@@ -36,7 +36,7 @@ package struct NFTChain: Hashable, Sendable {
 /// An anonymous set: it belongs to the one rule that looks things up in it, and goes with it.
 package struct NFTSet: Hashable, Sendable {
     package var key: Key
-    /// Ascending. A range's two ends have the key's length; a single value is both.
+    /// What is in the set, ascending.
     package var ranges: [Range]
 
     package init(_ key: Key, _ ranges: [Range]) {
@@ -44,6 +44,7 @@ package struct NFTSet: Hashable, Sendable {
         self.ranges = ranges
     }
 
+    /// The values from one to another, both of the key's length; a single value is both.
     package struct Range: Hashable, Sendable {
         package var first: [UInt8]
         package var last: [UInt8]

@@ -45,7 +45,8 @@ package struct XTable: ~Copyable {
             let file = family == .ipv4 ? "ip_tables_names" : "ip6_tables_names"
             let names = try readFile("/proc/thread-self/net/\(file)")
             return names.split(separator: "\n").contains { $0 == name }
-        } catch where error.errno == .noSuchFileOrDirectory {
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
             return false
         }
     }

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door: `make help` lists what it can do. V=1 shows the commands.
+
+# Undeclared imports are errors. Given to every build, for other flags mean another build.
+SWIFT_FLAGS ?= --explicit-target-dependency-import-check error
+PREFIX ?= /usr/local
+export SWIFT_FLAGS V
+
+# What needs root gets it; PATH stays, for Swift is seldom installed where sudo looks.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)")
+
+ifeq ($(V),1)
+Q :=
+else
+Q := @
+MAKEFLAGS += --no-print-directory
+endif
+
+.PHONY: help deps deps-test deps-check bpf build build-tests demo test check fmt lint clean install
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	$(Q)sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '  %-9s %s\n' "$$name" "$$text"; done
+
+deps: ## install what a build needs and is missing (Debian, Ubuntu)
+	$(Q)scripts/deps build
+
+deps-test:
+	$(Q)scripts/deps build test
+
+deps-check:
+	$(Q)scripts/deps build check
+
+bpf: ## compile the BPF programs
+	$(Q)$(MAKE) -C bpf
+
+build: bpf ## build the products
+	$(Q)swift build $(SWIFT_FLAGS) --product swerve
+
+build-tests: bpf
+	$(Q)swift build $(SWIFT_FLAGS) --build-tests
+
+demo: deps build ## show every mechanism at work, on this machine (root)
+	$(Q)$(SUDO) .build/debug/swerve demo
+
+test: deps-test build-tests ## run every test, those that need the kernel too (root)
+	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
+
+check: deps-check bpf ## formatting, imports, warnings, shell, headers, links
+	$(Q)scripts/check
+
+fmt: ## format Swift and C in place
+	$(Q)scripts/check --fix
+
+lint: ## the checks that need no build
+	$(Q)scripts/check --no-build
+
+clean: ## remove everything that was built
+	$(Q)$(MAKE) -C bpf clean
+	$(Q)rm -rf .build .build-tools
+
+install: build ## copy swerve into PREFIX/bin
+	$(Q)install -D -m 0755 .build/debug/swerve $(DESTDIR)$(PREFIX)/bin/swerve

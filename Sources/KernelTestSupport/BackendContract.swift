@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import RedirectionEngine
+internal import RedirectionModel
+internal import Testing
+
+/// What every backend promises, whatever it is made of: one suite, run over all of them.
+///
+/// The cases know nothing of kernels; what traffic sees is tested where there is one.
+package enum BackendContract: String, CaseIterable, Codable, Sendable {
+    case nothingIsInstalledAtFirst = "nothing is installed at first"
+    case whatIsAppliedIsInstalled = "what is applied is installed"
+    case applyingTwiceIsApplyingOnce = "applying twice is applying once"
+    case aSecondPlanReplacesTheFirst = "a second plan replaces the first"
+    case aPlanThatIsOffLeavesNothing = "a plan that is off leaves nothing"
+    case removingLeavesNothing = "removing leaves nothing"
+    case removingTheUnknownSucceeds = "removing the unknown succeeds"
+    case aRefusedPlanChangesNothing = "a refused plan changes nothing"
+    case workloadsAreIndependent = "workloads are independent"
+    case aRemovedWorkloadCanComeBack = "a removed workload can come back"
+
+    /// Checks the promise on a backend that holds nothing for the two workloads.
+    package func check(
+        _ backend: any RedirectionBackend, _ workload: Workload, beside other: Workload
+    ) async throws {
+        switch self {
+        case .nothingIsInstalledAtFirst:
+            #expect(try await backend.installed(in: workload) == nil)
+        case .whatIsAppliedIsInstalled:
+            try await backend.apply(Self.plan, to: workload)
+            #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
+        case .applyingTwiceIsApplyingOnce:
+            try await backend.apply(Self.plan, to: workload)
+            try await backend.apply(Self.plan, to: workload)
+            #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
+        case .aSecondPlanReplacesTheFirst:
+            try await backend.apply(Self.plan, to: workload)
+            try await backend.apply(Self.everything, to: workload)
+            #expect(try await backend.installed(in: workload) == Self.everything.fingerprint)
+        case .aPlanThatIsOffLeavesNothing:
+            try await checkPlanThatIsOff(backend, workload)
+        case .removingLeavesNothing:
+            try await backend.apply(Self.everything, to: workload)
+            try await backend.remove(from: workload)
+            #expect(try await backend.installed(in: workload) == nil)
+        case .removingTheUnknownSucceeds:
+            try await backend.remove(from: workload)
+        case .aRefusedPlanChangesNothing:
+            try await checkRefusal(backend, workload)
+        case .workloadsAreIndependent:
+            try await backend.apply(Self.plan, to: workload)
+            try await backend.apply(Self.everything, to: other)
+            try await backend.remove(from: workload)
+            #expect(try await backend.installed(in: workload) == nil)
+            #expect(try await backend.installed(in: other) == Self.everything.fingerprint)
+        case .aRemovedWorkloadCanComeBack:
+            try await backend.apply(Self.plan, to: workload)
+            try await backend.remove(from: workload)
+            try await backend.apply(Self.plan, to: workload)
+            #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
+        }
+        try await backend.remove(from: workload)
+        try await backend.remove(from: other)
+    }
+
+    private func checkPlanThatIsOff(
+        _ backend: any RedirectionBackend, _ workload: Workload
+    ) async throws {
+        var off = Self.plan
+        off.isEnabled = false
+        try await backend.apply(Self.plan, to: workload)
+        try await backend.apply(off, to: workload)
+        #expect(try await backend.installed(in: workload) == nil)
+    }
+
+    /// No backend can know interfaces at connect(2) and rules alike, so this plan splits them.
+    private func checkRefusal(
+        _ backend: any RedirectionBackend, _ workload: Workload
+    ) async throws {
+        var demanding = Self.everything
+        demanding.outbound.excludedInterfaces = ["eth1"]
+        try await backend.apply(Self.plan, to: workload)
+        do throws(RedirectionError) {
+            try await backend.apply(demanding, to: workload)
+            #expect(try await backend.installed(in: workload) == demanding.fingerprint)
+        } catch .inexpressible(_, let mechanism) {
+            #expect(mechanism == backend.mechanism)
+            #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
+        }
+    }
+
+    private static let plan = Preset.fsm.plan(ownAddresses: [IPAddress(ipv4: 0x0a4d_0002)])
+
+    /// Everything a plan can say and every mechanism can carry out.
+    private static let everything: RedirectionPlan = {
+        var plan = Self.plan
+        plan.sidecar.uids = [1500, 1501]
+        plan.sidecar.gids = [1500, 1502]
+        plan.sidecar.outboundPort = 16001
+        plan.families[.ipv6] = .pass
+        plan.excludedUIDs = [7, 8]
+        plan.excludedGIDs = [9]
+        plan.outbound = Selection(
+            excludedPorts: PortSet([22...22, 8000...8999]),
+            excludedNetworks: Set(["169.254.0.0/16", "fd00::/8"].compactMap { CIDR($0) }),
+            includedPorts: PortSet([1...9999]), includedNetworks: [.all(.ipv4), .all(.ipv6)],
+            combination: .any)
+        plan.inbound = Selection(
+            excludedPorts: [9090], excludedNetworks: Set(["192.0.2.0/24"].compactMap { CIDR($0) }))
+        return plan
+    }()
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CSwerveABI
+import RedirectionModel
+import Testing
+
+@testable import EBPFBackend
+
+/// The programs' own C, asked the questions the model answers.
+@Suite struct PolicyTests {
+    /// The verdict as the programs would compute it: maps stand in for the kernel's.
+    private func verdict(of plan: RedirectionPlan, on flow: Flow) -> Verdict? {
+        let lists = PolicyLists(plan)
+        var entry = plan.podEntry(set: 1, usesSocketLookup: true)
+        let peer = flow.direction == .outbound ? flow.destination : flow.source
+        var ask = swerve_question()
+        ask.peer = swerve_addr(peer.address)
+        ask.protocol = flow.protocol == .tcp ? 6 : 17
+        ask.port = flow.destination.port
+        ask.uid = flow.owner?.uid ?? 0
+        ask.gid = flow.owner?.gid ?? 0
+        ask.ports = portLists(lists, flow.destination.port)
+        ask.networks = longestMatch(lists, peer.address)
+        for owner in lists.owners {
+            if owner.kind == SWERVE_OWNER_UID, owner.id == ask.uid { ask.uid_flags = owner.flags }
+            if owner.kind == SWERVE_OWNER_GID, owner.id == ask.gid { ask.gid_flags = owner.flags }
+        }
+        let answer =
+            unsafe flow.direction == .outbound
+            ? swerve_outbound(&entry, &ask) : swerve_inbound(&entry, &ask)
+        return Reason(rawValue: UInt8(answer.reason)).map { reason in
+            Verdict(action(answer.action, plan), reason)
+        }
+    }
+
+    private func action(_ value: UInt32, _ plan: RedirectionPlan) -> Action {
+        switch value {
+        case SWERVE_REDIRECT_OUTBOUND.rawValue:
+            .redirectOutbound(port: plan.sidecar.outboundPort)
+        case SWERVE_REDIRECT_INBOUND.rawValue: .redirectInbound(port: plan.sidecar.inboundPort)
+        case SWERVE_DROP.rawValue: .drop
+        default: .pass
+        }
+    }
+
+    /// What swerve_port_lists() reads out of the bitmaps.
+    private func portLists(_ lists: PolicyLists, _ port: UInt16) -> UInt32 {
+        let words = lists.portElements[Int(port / 64)].word
+        return [words.0, words.1, words.2, words.3, words.4].enumerated().reduce(0) {
+            $0 | UInt32($1.element >> UInt64(port % 64) & 1) << UInt32($1.offset)
+        }
+    }
+
+    /// What the kernel's trie finds: the entry with the longest prefix, families blind.
+    private func longestMatch(_ lists: PolicyLists, _ address: IPAddress) -> UInt32 {
+        let matches = lists.networks.filter { network, _ in
+            let bytes = address.bytes
+            let prefix = network.network.bytes
+            return (0..<network.mappedPrefixLength).allSatisfy { bit in
+                let difference: UInt8 = bytes[bit / 8] ^ prefix[bit / 8]
+                return difference & (0x80 >> UInt8(bit % 8)) == 0
+            }
+        }
+        return matches.max { $0.key.mappedPrefixLength < $1.key.mappedPrefixLength }?.value ?? 0
+    }
+
+    @Test func `the programs and the model give every flow the same verdict and reason`() {
+        var reasons: Set<Reason> = []
+        for _ in 0..<6000 {
+            let plan = RandomPlan.make()
+            for _ in 0..<8 {
+                let flow = RandomPlan.flow(for: plan)
+                let expected = plan.verdict(for: flow)
+                #expect(verdict(of: plan, on: flow) == expected, "\(flow)\n\(plan.canonicalText)")
+                reasons.insert(expected.reason)
+            }
+        }
+        // Proves that the generator reaches every rule the programs have.
+        #expect(reasons == Set(Reason.allCases).subtracting([.interface]))
+    }
+
+    @Test func `reasons have the same numbers on both sides`() {
+        let last = Reason.allCases.map(\.rawValue).max()
+        #expect(last == UInt8(SWERVE_REASON_INBOUND.rawValue))
+        #expect(Reason.selfCall.rawValue == UInt8(SWERVE_REASON_SELF_CALL.rawValue))
+        #expect(Reason.cidrExcluded.rawValue == UInt8(SWERVE_REASON_CIDR_EXCLUDED.rawValue))
+        #expect(Reason.notIncluded.rawValue == UInt8(SWERVE_REASON_NOT_INCLUDED.rawValue))
+        #expect(Reason.sidecarPort.rawValue == UInt8(SWERVE_REASON_SIDECAR_PORT.rawValue))
+        #expect(Reason.sourceExcluded.rawValue == UInt8(SWERVE_REASON_SOURCE_EXCLUDED.rawValue))
+    }
+
+    @Test func `a short IPv6 network does not catch IPv4`() throws {
+        var plan = Preset.fsm.plan(ownAddresses: [])
+        plan.outbound.excludedNetworks = [.all(.ipv6)]
+        let flow = Flow(
+            .outbound, from: try #require(Endpoint("10.0.0.2:1")),
+            to: try #require(Endpoint("192.0.2.7:80")), owner: Owner(uid: 1, gid: 1))
+        #expect(verdict(of: plan, on: flow)?.reason == .outbound)
+    }
+}

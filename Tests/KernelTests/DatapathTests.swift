@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import KernelTestSupport
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import SystemPackage
+import Testing
+
+/// What the original of this design got wrong, a test a defect, on every mechanism.
+@Suite(.requiresKernel) struct DatapathTests {
+    /// The sidecar's call to its own pod bypassed inbound policy, and the application's call to
+    /// its own pod took a detour; the packet filters did the opposite.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `calls to the own address go where the model says`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                for family in AddressFamily.allCases {
+                    let application = try pod.namespace.listen(family, 8080)
+                    let sidecar = try pod.namespace.listen(family, 15003, as: .sidecar)
+                    let own = Endpoint(pod.address(family), 8080)
+
+                    let direct = try pod.namespace.connect(to: own, as: .application)
+                    #expect(try application.accept().peerEndpoint() == direct.localEndpoint())
+
+                    let selfCall = try pod.namespace.connect(to: own, as: .sidecar)
+                    let accepted = try sidecar.accept()
+                    #expect(try accepted.peerEndpoint() == selfCall.localEndpoint())
+                    #expect(try accepted.originalDestination(family) == own)
+                    #expect(try selfCall.peerEndpoint() == own)
+                }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `the sidecar and loopback are left alone`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                for family in AddressFamily.allCases {
+                    let server = try pod.peer.listen(family, 8080)
+                    let outward = try pod.namespace.connect(
+                        to: Endpoint(pod.peerAddress(family), 8080), as: .sidecar)
+                    #expect(try server.accept().peerEndpoint() == outward.localEndpoint())
+
+                    let local = try pod.namespace.listen(family, 9090)
+                    for owner in [Owner.application, .sidecar] {
+                        let inward = try pod.namespace.connect(
+                            to: Endpoint(.loopback(family), 9090), as: owner)
+                        #expect(try local.accept().peerEndpoint() == inward.localEndpoint())
+                    }
+                }
+            }
+        }
+    }
+
+    /// "Not in the mesh" was remembered per cgroup and never forgotten.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `a pod is redirected from the moment it is, and no longer than it is`(
+        _ subject: Subject
+    ) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withTestCgroup { cgroup in
+                let backend = try await subject.make(attachingTo: cgroup)
+                let pod = try TestPod.create()
+                let server = try pod.peer.listen(.ipv4, 8080)
+                let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+                let destination = Endpoint(pod.peerAddress(.ipv4), 8080)
+                for _ in 0..<3 {
+                    let before = try pod.namespace.connect(to: destination)
+                    #expect(try server.accept().peerEndpoint() == before.localEndpoint())
+                    try await backend.apply(pod.plan, to: pod.workload)
+                    let during = try pod.namespace.connect(to: destination)
+                    #expect(try sidecar.accept().peerEndpoint() == during.localEndpoint())
+                    try await backend.remove(from: pod.workload)
+                }
+            }
+        }
+    }
+
+    /// A list ended at its first 0.0.0.0/0, and at its 20th item.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `lists have no end that nobody wrote`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, backend in
+                let server = try pod.peer.listen(.ipv4, 8080)
+                let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+                let destination = Endpoint(pod.peerAddress(.ipv4), 8080)
+                func isRedirected() throws -> Bool {
+                    let client = try pod.namespace.connect(to: destination)
+                    let name = try client.localEndpoint()
+                    if try sidecar.descriptor.waitForInput(.milliseconds(50)) {
+                        #expect(try sidecar.accept().peerEndpoint() == name)
+                        return true
+                    }
+                    #expect(try server.accept().peerEndpoint() == name)
+                    return false
+                }
+                var plan = pod.plan
+                #expect(try isRedirected())
+                plan.outbound.excludedNetworks = [.all(.ipv4)]
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try !isRedirected())
+                // The one that matters comes last, whatever order a list is kept in.
+                plan.outbound.excludedNetworks = Set(
+                    (0..<300).map { CIDR(IPAddress(ipv4: 0xc633_6400 + $0 << 16)) })
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try isRedirected())
+                plan.outbound.excludedNetworks.insert(CIDR(pod.peerAddress(.ipv4)))
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try !isRedirected())
+                plan.outbound.excludedNetworks = []
+                plan.outbound.excludedPorts = PortSet(ports: (0..<300).map { 8080 + 7 * $0 })
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try !isRedirected())
+                plan.outbound = Selection(includedPorts: [80], includedNetworks: [.all(.ipv4)])
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try !isRedirected())
+                plan.outbound.combination = .any
+                try await backend.apply(plan, to: pod.workload)
+                #expect(try isRedirected())
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `IPv4 in an IPv6 socket is IPv4`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+                let origin = Endpoint(pod.peerAddress(.ipv4), 8080)
+                let client = try pod.namespace.run { () throws(KernelError) in
+                    try asOwner(.application) { () throws(KernelError) in
+                        let socket = try Socket.open(.tcp, .ipv6)
+                        try socket.connect(to: origin)
+                        return socket
+                    }
+                }
+                let accepted = try sidecar.accept()
+                #expect(try accepted.originalDestination(.ipv4) == origin)
+                #expect(try client.peerEndpoint() == origin)
+                #expect(try client.localEndpoint().address == pod.address(.ipv4))
+                #expect(try accepted.peerEndpoint() == client.localEndpoint())
+            }
+        }
+    }
+
+    /// `bpf_get_current_uid_gid` is who connects; the packet filters match who created.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `a socket belongs to who created it`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                let server = try pod.peer.listen(.ipv4, 8080)
+                let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+                let destination = Endpoint(pod.peerAddress(.ipv4), 8080)
+                func connect(created creator: Owner, connected connector: Owner) throws -> Socket {
+                    try pod.namespace.run { () throws(KernelError) in
+                        let socket = try asOwner(creator) { () throws(KernelError) in
+                            try Socket.open(.tcp, .ipv4)
+                        }
+                        try asOwner(connector) { () throws(KernelError) in
+                            try socket.connect(to: destination)
+                        }
+                        return socket
+                    }
+                }
+                let passed = try connect(created: .sidecar, connected: .application)
+                #expect(try server.accept().peerEndpoint() == passed.localEndpoint())
+                let redirected = try connect(created: .application, connected: .sidecar)
+                #expect(try sidecar.accept().peerEndpoint() == redirected.localEndpoint())
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `a refused connection can be tried again on the same socket`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                let destination = Endpoint(pod.peerAddress(.ipv4), 8080)
+                let socket = try pod.namespace.run { () throws(KernelError) in
+                    try Socket.open(.tcp, .ipv4)
+                }
+                let refusal = KernelError("connect(\(destination))", .connectionRefused)
+                #expect(throws: refusal) { try socket.connect(to: destination) }
+                let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+                try socket.connect(to: destination)
+                let accepted = try sidecar.accept()
+                #expect(try accepted.originalDestination(.ipv4) == destination)
+                #expect(try accepted.peerEndpoint() == socket.localEndpoint())
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `inbound is refused while no sidecar listens, and never reaches the application`(
+        _ subject: Subject
+    ) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                let application = try pod.namespace.listen(.ipv4, 8080)
+                let destination = Endpoint(pod.address(.ipv4), 8080)
+                let refusal = KernelError("connect(\(destination))", .connectionRefused)
+                #expect(throws: refusal) { _ = try pod.peer.connect(to: destination) }
+                #expect(try !application.descriptor.waitForInput(.zero))
+                // The sidecar's own ports are reached directly.
+                let metrics = try pod.namespace.listen(.ipv4, 15010, as: .sidecar)
+                let probe = try pod.peer.connect(to: Endpoint(pod.address(.ipv4), 15010))
+                #expect(try metrics.accept().peerEndpoint() == probe.localEndpoint())
+            }
+        }
+    }
+}
