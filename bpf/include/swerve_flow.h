@@ -15,8 +15,8 @@
 /* How long an unanswered SYN is remembered. */
 #define SWERVE_HALF_OPEN_NS (60 * 1000000000ULL)
 
-/* How many of the peer's ports are tried; half of all ports would have to be taken to need them. */
-#define SWERVE_PORT_TRIES 16
+/* How many of the peer's ports are tried: one is enough until it has thousands of connections. */
+#define SWERVE_PORT_TRIES 8
 
 /* The key of the one entry, from the other: a packet of this direction would become such a one. */
 static __always_inline struct swerve_flow_key swerve_twin(const struct swerve_flow_key *of,

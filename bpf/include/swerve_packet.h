@@ -208,8 +208,9 @@ static __always_inline enum swerve_parsed swerve_parse(struct __sk_buff *ctx, __
  * Changes one port, `field` bytes into the TCP header. Ports are not part of the pseudo header, and a
  * sum over the whole packet stays as it is, for the checksum makes up for the port.
  */
-static __always_inline long swerve_set_port(struct __sk_buff *ctx, const struct swerve_packet *packet,
-					    __u32 field, __u16 old, __u16 port)
+static __always_inline long swerve_set_port(struct __sk_buff *ctx,
+					    const struct swerve_packet *packet, __u32 field,
+					    __u16 old, __u16 port)
 {
 	long failed;
 
@@ -230,8 +231,8 @@ static __always_inline long swerve_set_ports(struct __sk_buff *ctx,
 
 	if (failed)
 		return failed;
-	return swerve_set_port(ctx, packet, offsetof(struct tcphdr, dest),
-			       packet->destination_port, destination);
+	return swerve_set_port(ctx, packet, offsetof(struct tcphdr, dest), packet->destination_port,
+			       destination);
 }
 
 #endif

@@ -30,7 +30,8 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile struct swerve_tc_settings swerve_tc;
 
 /* What to do with a connection that begins: enum swerve_action. */
-static __always_inline __u32 decide(const struct swerve_pod *pod, const struct swerve_packet *packet)
+static __always_inline __u32 decide(const struct swerve_pod *pod,
+				    const struct swerve_packet *packet)
 {
 	struct swerve_question ask = {
 		.peer = packet->source,
