@@ -223,6 +223,13 @@ struct swerve_flow_entry {
 	__u32 pad;
 };
 
+/* What a pod's copy of tc.bpf.c is told; one struct, for the compiler orders variables as it likes. */
+struct swerve_tc_settings {
+	__u64 pod;
+	__u32 l2_length; /* of the link header: 14 on Ethernet, 0 without one */
+	__u32 pad;
+};
+
 /* swerve_stats: what went wrong, per CPU. */
 enum swerve_stat {
 	SWERVE_STAT_STORAGE_FULL, /* a socket could not keep its origin: connection denied */

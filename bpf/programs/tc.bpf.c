@@ -10,8 +10,8 @@
  * A connection to the sidecar's own port is kept as a flow too, for the same reason. sock_ops ends a
  * flow with its socket.
  *
- * Hook     tc (clsact) ingress and egress of the pod's interface, loaded for each pod: its key is in
- *          the read-only data
+ * Hook     tc (clsact) ingress and egress of the pod's interface, loaded for each pod: swerve_tc tells
+ *          which
  * Needs    Linux 5.4
  * Reads    swerve_pods and its sets
  * Writes   swerve_flows, swerve_stats
@@ -19,24 +19,19 @@
  */
 #include "swerve_flow.h"
 #include "swerve_packet.h"
-#include <linux/errno.h>
 #include <linux/pkt_cls.h>
 
 /* Leaves the packet to whoever's filter comes next. */
 #define CONTINUE TC_ACT_UNSPEC
 #define DROP TC_ACT_SHOT
 
-/* How long an unanswered SYN is remembered. */
-#define HALF_OPEN_NS (60 * 1000000000ULL)
-#define PORT_TRIES 16
-
 char LICENSE[] SEC("license") = "GPL";
 
-const volatile __u64 swerve_pod_key;
-const volatile __u32 swerve_l2_length;
+const volatile struct swerve_tc_settings swerve_tc;
 
 /* What to do with a connection that begins: enum swerve_action. */
-static __always_inline __u32 decide(const struct swerve_pod *pod, const struct swerve_packet *packet)
+static __always_inline __u32 decide(const struct swerve_pod *pod,
+				    const struct swerve_packet *packet)
 {
 	struct swerve_question ask = {
 		.peer = packet->source,
@@ -57,71 +52,32 @@ static __always_inline __u32 decide(const struct swerve_pod *pod, const struct s
 	return swerve_is_own(pod, &ask) ? SWERVE_REDIRECT_INBOUND : SWERVE_PASS;
 }
 
-/*
- * Makes `mine` the leaving entry of a flow. -EEXIST: another connection has that peer port. A flow
- * that is there already gives `mine` its end: a retransmitted SYN changes nothing.
- */
-static __always_inline long claim(const struct swerve_flow_key *leaving,
-				  struct swerve_flow_entry *mine, __u64 now)
+/* A packet from the peer, or an error about one; else one that is for the peer. */
+static __always_inline bool is_from_peer(const struct swerve_packet *packet, bool is_leaving)
 {
-	long refused = bpf_map_update_elem(&swerve_flows, leaving, mine, BPF_NOEXIST);
-	struct swerve_flow_entry *other;
-
-	if (refused != -EEXIST)
-		return refused;
-	other = bpf_map_lookup_elem(&swerve_flows, leaving);
-	if (!other)
-		return -EEXIST;
-	if (other->peer_port == mine->peer_port && other->port == mine->port) {
-		/* Closed long ago: the new connection needs more time than is left. */
-		if (other->expires && other->expires < now + HALF_OPEN_NS / 2)
-			other->expires = mine->expires;
-		mine->expires = other->expires;
-		return 0;
-	}
-	if (!other->expires || other->expires > now)
-		return -EEXIST;
-	swerve_delete_flow(leaving, other);
-	return bpf_map_update_elem(&swerve_flows, leaving, mine, BPF_NOEXIST);
+	return packet->is_quoted == is_leaving;
 }
 
-/* Makes both entries of a flow; the arriving one is handed back in `entry`. */
-static __always_inline long begin(const struct swerve_flow_key *arriving, __u16 inbound_port,
-				  struct swerve_flow_entry *entry)
+static __always_inline void find_key(const struct swerve_packet *packet, bool is_leaving,
+				     struct swerve_flow_key *key)
 {
-	struct swerve_flow_key leaving = *arriving;
-	struct swerve_flow_entry mine = {
-		.peer_port = arriving->peer_port,
-		.port = arriving->port,
-	};
-	__u64 now = bpf_ktime_get_ns();
-	long refused = -EEXIST;
-	__u32 i;
+	bool from_peer = is_from_peer(packet, is_leaving);
 
-	leaving.leaving = 1;
-	leaving.port = inbound_port;
-	leaving.peer_port = entry->peer_port;
-	for (i = 0; i < PORT_TRIES && refused == -EEXIST; i++) {
-		if (i)
-			leaving.peer_port = bpf_htons(0x8000 | (bpf_get_prandom_u32() & 0x7fff));
-		mine.expires = now + HALF_OPEN_NS;
-		refused = claim(&leaving, &mine, now);
-	}
-	if (refused)
-		return refused;
-	entry->expires = mine.expires;
-	entry->peer_port = leaving.peer_port;
-	entry->port = inbound_port;
-	entry->pad = 0;
-	refused = bpf_map_update_elem(&swerve_flows, arriving, entry, BPF_ANY);
-	if (refused)
-		bpf_map_delete_elem(&swerve_flows, &leaving);
-	return refused;
+	key->pod = swerve_tc.pod;
+	key->peer = from_peer ? packet->source : packet->destination;
+	key->local = from_peer ? packet->destination : packet->source;
+	key->peer_port = from_peer ? packet->source_port : packet->destination_port;
+	key->port = from_peer ? packet->destination_port : packet->source_port;
+	key->leaving = is_leaving;
 }
 
 static __always_inline int rewrite(struct __sk_buff *ctx, const struct swerve_packet *packet,
-				   __u16 source, __u16 destination)
+				   bool is_leaving, const struct swerve_flow_entry *entry)
 {
+	bool from_peer = is_from_peer(packet, is_leaving);
+	__u16 source = from_peer ? entry->peer_port : entry->port;
+	__u16 destination = from_peer ? entry->port : entry->peer_port;
+
 	return swerve_set_ports(ctx, packet, source, destination) ? DROP : CONTINUE;
 }
 
@@ -131,7 +87,7 @@ static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_pac
 				  const struct swerve_flow_entry *stale)
 {
 	struct swerve_flow_entry entry = { .peer_port = arriving->peer_port };
-	__u64 key = swerve_pod_key;
+	__u64 key = swerve_tc.pod;
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	__u32 action = pod ? decide(pod, packet) : SWERVE_PASS;
 	__u16 inbound_port = pod ? bpf_htons(pod->inbound_port) : 0;
@@ -144,47 +100,41 @@ static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_pac
 		return CONTINUE;
 	if (action == SWERVE_DROP)
 		return DROP;
-	if (begin(arriving, inbound_port, &entry)) {
+	if (swerve_begin_flow(arriving, inbound_port, &entry)) {
 		swerve_count(SWERVE_STAT_FLOWS_FULL);
 		return DROP;
 	}
-	return rewrite(ctx, packet, entry.peer_port, entry.port);
+	return rewrite(ctx, packet, false, &entry);
 }
 
 SEC("tc")
 int swerve_tc_ingress(struct __sk_buff *ctx)
 {
-	struct swerve_flow_key key = { .pod = swerve_pod_key };
 	const struct swerve_flow_entry *entry;
 	struct swerve_packet packet = {};
-	enum swerve_parsed parsed = swerve_parse(ctx, swerve_l2_length, &packet);
+	struct swerve_flow_key key;
+	enum swerve_parsed parsed = swerve_parse(ctx, swerve_tc.l2_length, &packet);
 
-	if (parsed != SWERVE_PARSED_TCP)
+	if (parsed != SWERVE_PARSED_PORTS)
 		return parsed == SWERVE_PARSED_HIDDEN ? DROP : CONTINUE;
-	key.peer = packet.source;
-	key.local = packet.destination;
-	key.peer_port = packet.source_port;
-	key.port = packet.destination_port;
+	find_key(&packet, false, &key);
 	entry = bpf_map_lookup_elem(&swerve_flows, &key);
 	/* A SYN for a connection that lives is for its socket to answer. */
 	if (packet.is_syn && !(entry && !entry->expires))
 		return on_syn(ctx, &packet, &key, entry);
-	return entry ? rewrite(ctx, &packet, entry->peer_port, entry->port) : CONTINUE;
+	return entry ? rewrite(ctx, &packet, false, entry) : CONTINUE;
 }
 
 SEC("tc")
 int swerve_tc_egress(struct __sk_buff *ctx)
 {
-	struct swerve_flow_key key = { .pod = swerve_pod_key, .leaving = 1 };
 	const struct swerve_flow_entry *entry;
 	struct swerve_packet packet = {};
+	struct swerve_flow_key key;
 
-	if (swerve_parse(ctx, swerve_l2_length, &packet) != SWERVE_PARSED_TCP)
+	if (swerve_parse(ctx, swerve_tc.l2_length, &packet) != SWERVE_PARSED_PORTS)
 		return CONTINUE;
-	key.peer = packet.destination;
-	key.local = packet.source;
-	key.peer_port = packet.destination_port;
-	key.port = packet.source_port;
+	find_key(&packet, true, &key);
 	entry = bpf_map_lookup_elem(&swerve_flows, &key);
-	return entry ? rewrite(ctx, &packet, entry->port, entry->peer_port) : CONTINUE;
+	return entry ? rewrite(ctx, &packet, true, entry) : CONTINUE;
 }

@@ -53,6 +53,7 @@ CLIBBPF_SIZE(bpf_map_batch_opts)
 CLIBBPF_SIZE(bpf_prog_load_opts)
 CLIBBPF_SIZE(bpf_tc_hook)
 CLIBBPF_SIZE(bpf_tc_opts)
+CLIBBPF_SIZE(bpf_test_run_opts)
 #undef CLIBBPF_SIZE
 
 /* [macro] The parents that filters of a clsact qdisc hang from. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CBPFObjects
+internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
 internal import RedirectionEngine
@@ -58,7 +59,8 @@ struct InboundAttachment: Sendable {
         for link in try links.links() where !link.isLoopback {
             let object = try node.loadForPod(
                 SWERVE_OBJECT_TC, name: "tc",
-                data: TrafficControlData(podKey: podKey, l2Length: link.isEthernet ? 14 : 0))
+                data: swerve_tc_settings(
+                    pod: podKey, l2_length: link.isEthernet ? 14 : 0, pad: 0))
             let ingressProgram = try object.program("swerve_tc_ingress")
             let egressProgram = try object.program("swerve_tc_egress")
             let hook = try namespace.run { () throws(KernelError) in
@@ -71,12 +73,6 @@ struct InboundAttachment: Sendable {
             hooks.append(hook)
             reports = [ProgramReport(ingressProgram), ProgramReport(egressProgram)]
         }
-    }
-
-    /// The `.rodata` of tc.bpf.c.
-    private struct TrafficControlData: BitwiseCopyable {
-        let podKey: UInt64
-        let l2Length: UInt32
     }
 
     /// Takes the programs away again; a link goes by itself.

@@ -70,6 +70,43 @@ package final class BPFProgram: Sendable {
     }
 }
 
+extension BPFProgram {
+    /// Opens a program that is in the kernel by its id.
+    package static func open(id: UInt32, name: String) throws(KernelError) -> BPFProgram {
+        let descriptor = try kernel("bpf_prog_get_fd_by_id(\(id))") { bpf_prog_get_fd_by_id(id) }
+        return try BPFProgram(taking: OwnedDescriptor(taking: descriptor), name: name)
+    }
+
+    /// Hands a packet to the program, for a trial; returns what it says and what it made of it.
+    ///
+    /// The maps are the real ones: what the program writes there stays.
+    package func run(
+        on packet: [UInt8]
+    ) throws(KernelError) -> (result: Int32, packet: [UInt8]) {
+        // A program may add to the packet, by a header or two.
+        var output = [UInt8](repeating: 0, count: packet.count + 256)
+        var result: UInt32 = 0
+        var size = 0
+        try kernel("bpf(BPF_PROG_TEST_RUN, \(name))") {
+            unsafe packet.withUnsafeBytes { input in
+                unsafe output.withUnsafeMutableBytes { output in
+                    var options = unsafe bpf_test_run_opts()
+                    unsafe options.sz = clibbpf_bpf_test_run_opts_size()
+                    unsafe options.data_in = input.baseAddress
+                    unsafe options.data_size_in = UInt32(input.count)
+                    unsafe options.data_out = output.baseAddress
+                    unsafe options.data_size_out = UInt32(output.count)
+                    let status = unsafe bpf_prog_test_run_opts(descriptor.rawValue, &options)
+                    unsafe result = options.retval
+                    unsafe size = Int(options.data_size_out)
+                    return status
+                }
+            }
+        }
+        return (Int32(bitPattern: result), Array(output.prefix(size)))
+    }
+}
+
 private func hexadecimal(_ byte: UInt8) -> String {
     (byte < 16 ? "0" : "") + String(byte, radix: 16)
 }
