@@ -35,6 +35,19 @@ static __always_inline void swerve_map_ipv4(struct swerve_addr *addr, __u32 ipv4
 	addr->word[3] = ipv4;
 }
 
+/* Takes an address of a sock_ops or sk_lookup context; `side` is local or remote. */
+#define SWERVE_TAKE_ADDRESS(ctx, side, addr)                                   \
+	do {                                                                   \
+		if ((ctx)->family == AF_INET) {                                \
+			swerve_map_ipv4(addr, SWERVE_READ((ctx)->side##_ip4)); \
+		} else {                                                       \
+			(addr)->word[0] = SWERVE_READ((ctx)->side##_ip6[0]);   \
+			(addr)->word[1] = SWERVE_READ((ctx)->side##_ip6[1]);   \
+			(addr)->word[2] = SWERVE_READ((ctx)->side##_ip6[2]);   \
+			(addr)->word[3] = SWERVE_READ((ctx)->side##_ip6[3]);   \
+		}                                                              \
+	} while (0)
+
 /* The lists of the pod's set that hold the destination port, a bit a list. */
 static __always_inline __u32 swerve_port_lists(const struct swerve_pod *pod, __u16 port)
 {

@@ -39,18 +39,6 @@ static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u32 family)
 	return false;
 }
 
-static __always_inline void remote_address(struct bpf_sk_lookup *ctx, struct swerve_addr *addr)
-{
-	if (ctx->family == AF_INET) {
-		swerve_map_ipv4(addr, SWERVE_READ(ctx->remote_ip4));
-		return;
-	}
-	addr->word[0] = SWERVE_READ(ctx->remote_ip6[0]);
-	addr->word[1] = SWERVE_READ(ctx->remote_ip6[1]);
-	addr->word[2] = SWERVE_READ(ctx->remote_ip6[2]);
-	addr->word[3] = SWERVE_READ(ctx->remote_ip6[3]);
-}
-
 SEC("sk_lookup")
 int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -62,7 +50,7 @@ int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 	pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	if (!pod || ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
-	remote_address(ctx, &ask.peer);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
 	verdict = swerve_ask_inbound(pod, &ask);
 	if (verdict.action == SWERVE_DROP)
 		return SK_DROP;

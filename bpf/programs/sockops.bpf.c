@@ -18,30 +18,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-static __always_inline void local_address(struct bpf_sock_ops *ctx, struct swerve_addr *addr)
-{
-	if (ctx->family == AF_INET) {
-		swerve_map_ipv4(addr, SWERVE_READ(ctx->local_ip4));
-		return;
-	}
-	addr->word[0] = SWERVE_READ(ctx->local_ip6[0]);
-	addr->word[1] = SWERVE_READ(ctx->local_ip6[1]);
-	addr->word[2] = SWERVE_READ(ctx->local_ip6[2]);
-	addr->word[3] = SWERVE_READ(ctx->local_ip6[3]);
-}
-
-static __always_inline void remote_address(struct bpf_sock_ops *ctx, struct swerve_addr *addr)
-{
-	if (ctx->family == AF_INET) {
-		swerve_map_ipv4(addr, SWERVE_READ(ctx->remote_ip4));
-		return;
-	}
-	addr->word[0] = SWERVE_READ(ctx->remote_ip6[0]);
-	addr->word[1] = SWERVE_READ(ctx->remote_ip6[1]);
-	addr->word[2] = SWERVE_READ(ctx->remote_ip6[2]);
-	addr->word[3] = SWERVE_READ(ctx->remote_ip6[3]);
-}
-
 /* The peer's port in network order; the context holds it in the upper half of a word. */
 static __always_inline __u16 remote_port(struct bpf_sock_ops *ctx)
 {
@@ -59,7 +35,7 @@ static __always_inline struct swerve_socket *stored(struct bpf_sock_ops *ctx, __
 static __always_inline void client_key(struct bpf_sock_ops *ctx, struct swerve_handshake_key *key)
 {
 	key->pod = bpf_get_netns_cookie(ctx);
-	local_address(ctx, &key->addr);
+	SWERVE_TAKE_ADDRESS(ctx, local, &key->addr);
 	key->port = bpf_htons(ctx->local_port);
 }
 
@@ -89,7 +65,7 @@ static __always_inline bool take_handshake(struct bpf_sock_ops *ctx, __u64 pod,
 	struct swerve_handshake_key key = { .pod = pod };
 	const struct swerve_handshake *handshake;
 
-	remote_address(ctx, &key.addr);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &key.addr);
 	key.port = remote_port(ctx);
 	handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
 	if (!handshake)
@@ -107,10 +83,10 @@ static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct sw
 
 	if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
 		return false;
-	remote_address(ctx, &ask.peer);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
 	if (swerve_ask_inbound(pod, &ask).action != SWERVE_REDIRECT_INBOUND)
 		return false;
-	local_address(ctx, &origin->addr);
+	SWERVE_TAKE_ADDRESS(ctx, local, &origin->addr);
 	origin->port = bpf_htons(ctx->local_port);
 	return true;
 }
@@ -122,8 +98,8 @@ static __always_inline bool take_flow(struct bpf_sock_ops *ctx, __u64 pod,
 	struct swerve_flow_key key = { .pod = pod, .leaving = 1 };
 	struct swerve_flow_entry *entry;
 
-	remote_address(ctx, &key.peer);
-	local_address(ctx, &key.local);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &key.peer);
+	SWERVE_TAKE_ADDRESS(ctx, local, &key.local);
 	key.peer_port = remote_port(ctx);
 	key.port = bpf_htons(ctx->local_port);
 	entry = bpf_map_lookup_elem(&swerve_flows, &key);
@@ -177,7 +153,7 @@ static __always_inline void on_listen(struct bpf_sock_ops *ctx)
 	if (!pod || ctx->local_port != pod->inbound_port)
 		return;
 	/* Nothing from outside the pod would reach a listener on loopback. */
-	local_address(ctx, &local);
+	SWERVE_TAKE_ADDRESS(ctx, local, &local);
 	if (swerve_is_loopback(&local))
 		return;
 	key.family = ctx->family;
@@ -212,8 +188,8 @@ static __always_inline void forget_flow(struct bpf_sock_ops *ctx, __u32 old_stat
 	struct swerve_flow_key key = { .pod = bpf_get_netns_cookie(ctx), .leaving = 1 };
 	struct swerve_flow_entry *entry;
 
-	remote_address(ctx, &key.peer);
-	local_address(ctx, &key.local);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &key.peer);
+	SWERVE_TAKE_ADDRESS(ctx, local, &key.local);
 	key.peer_port = remote_port(ctx);
 	key.port = bpf_htons(ctx->local_port);
 	entry = bpf_map_lookup_elem(&swerve_flows, &key);

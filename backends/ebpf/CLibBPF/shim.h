@@ -22,8 +22,7 @@
 #include <linux/rtnetlink.h>
 
 /* [errno] Opens the object file in memory into *object; libbpf keeps a copy of the bytes. */
-static inline int clibbpf_open(const void *_Nonnull bytes, size_t size,
-			       const char *_Nonnull name,
+static inline int clibbpf_open(const void *_Nonnull bytes, size_t size, const char *_Nonnull name,
 			       struct bpf_object *_Nullable *_Nonnull object)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
@@ -42,11 +41,11 @@ static inline void clibbpf_silence(void)
  * [macro] The size of an options struct up to its last field. libbpf refuses one whose bytes beyond
  * the fields it knows are not zero, and Swift does not promise to zero padding.
  */
-#define CLIBBPF_SIZE(name)                                                                  \
-	static inline size_t clibbpf_##name##_size(void)                                    \
-	{                                                                                   \
-		return offsetof(struct name, name##__last_field) +                          \
-		       sizeof(((struct name *)0)->name##__last_field);                      \
+#define CLIBBPF_SIZE(name)                                             \
+	static inline size_t clibbpf_##name##_size(void)               \
+	{                                                              \
+		return offsetof(struct name, name##__last_field) +     \
+		       sizeof(((struct name *)0)->name##__last_field); \
 	}
 CLIBBPF_SIZE(bpf_map_create_opts)
 CLIBBPF_SIZE(bpf_map_batch_opts)

@@ -39,7 +39,20 @@ package actor EBPFBackend: RedirectionBackend {
         let node = try during("load the BPF programs") { () throws(KernelError) in
             try NodePrograms(attachingTo: cgroup)
         }
-        return EBPFBackend(node, inbound: inbound)
+        let backend = EBPFBackend(node, inbound: inbound)
+        if inbound == .trafficControl { keepSweeping(backend) }
+        return backend
+    }
+
+    /// Sweeps every now and then, for as long as somebody else holds the backend.
+    private static func keepSweeping(_ backend: EBPFBackend) {
+        Task { [weak backend] in
+            while backend != nil {
+                try await Task.sleep(for: .seconds(30))
+                // A sweep that fails is one that comes later.
+                try? await backend?.sweep()
+            }
+        }
     }
 
     package func apply(
