@@ -23,22 +23,17 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
         }
     }
 
-    private func arguments(_ configuration: String) -> [String] {
+    private func arguments(_ file: TemporaryFile) throws -> [String] {
         switch self {
-        case .haproxy: [program, "-db", "-f", configuration]
+        case .haproxy:
+            try OwnedDescriptor.open(file.path, .replace).write(HAProxyConfiguration.text)
+            return [program, "-db", "-f", file.path]
         case .envoy:
             // Two workers: each listener is a group of SO_REUSEPORT sockets.
-            [
+            return [
                 program, "--concurrency", "2", "--disable-hot-restart", "-l", "warning",
-                "--file-flush-interval-msec", "50", "-c", configuration,
+                "--file-flush-interval-msec", "50", "--config-yaml", EnvoyConfiguration.text,
             ]
-        }
-    }
-
-    private var configuration: String {
-        switch self {
-        case .haproxy: HAProxyConfiguration.text
-        case .envoy: EnvoyConfiguration.text
         }
     }
 
@@ -47,9 +42,8 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
         #expect(FileManager.default.isExecutableFile(atPath: program), "\(program) is missing")
         let configuration = TemporaryFile()
         let log = TemporaryFile()
-        try OwnedDescriptor.open(configuration.path, .replace).write(self.configuration)
         let output = try OwnedDescriptor.open(log.path, .append)
-        var birth = ChildProcess.Birth(arguments(configuration.path))
+        var birth = ChildProcess.Birth(try arguments(configuration))
         birth.namespace = pod.namespace
         birth.owner = .sidecar
         birth.output = output.rawValue
@@ -60,6 +54,8 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
             try await proxy.waitForListeners(in: pod.namespace)
             try body(proxy)
         } catch {
+            // The error alone does not say what the proxy thought of it.
+            Issue.record("\(error); the log: \(try readFile(log.path))")
             try process.stop()
             throw error
         }
