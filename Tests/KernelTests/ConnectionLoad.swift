@@ -10,14 +10,16 @@ import SystemPackage
 
 /// Many connections to or from one pod, each with an origin of its own.
 ///
-/// The sidecar answers with its pod's name and the origin it was told; the client compares that
-/// with what it asked for. Nothing is tried twice: a connection that fails is lost.
+/// The client says a number; the sidecar answers with that, its pod's name, and the origin and the
+/// source it sees. Nothing is tried twice: a connection that fails is lost.
 final class ConnectionLoad: Sendable {
     /// What became of the connections.
     struct Outcome: Sendable {
         var answered: [AddressFamily: Int] = [:]
         /// Where the answer was not for the question, or there was none.
         var failures: [String] = []
+        /// How many answers named another source port than the client's own.
+        var renumbered = 0
     }
 
     private struct State {
@@ -112,9 +114,10 @@ extension ConnectionLoad {
             do throws(KernelError) {
                 let socket = try Socket.open(.tcp, origin.address.family, timeout: .seconds(10))
                 try socket.connect(to: origin)
+                let number = "\(UInt64.random(in: 0 ... .max))"
+                try socket.send(number)
                 let answer = String(decoding: try socket.descriptor.read(upTo: 200), as: UTF8.self)
-                let expected = "\(pod.workload.id) \(origin) \(try socket.localEndpoint())"
-                judge(answer, expected, origin)
+                judge(answer, number, origin, try socket.localEndpoint())
             } catch {
                 fail("\(origin): \(error)")
             }
@@ -129,11 +132,14 @@ extension ConnectionLoad {
         }
     }
 
-    private func judge(_ answer: String, _ expected: String, _ origin: Endpoint) {
-        if answer == expected {
-            state.withLock { $0.outcome.answered[origin.address.family, default: 0] += 1 }
-        } else {
-            fail("expected \"\(expected)\", was answered \"\(answer)\"")
+    private func judge(_ answer: String, _ number: String, _ origin: Endpoint, _ own: Endpoint) {
+        let words = answer.split(separator: " ")
+        guard words.dropLast().elementsEqual([number, pod.workload.id, "\(origin)"], by: ==),
+            let source = words.last.flatMap({ Endpoint(String($0)) }), source.address == own.address
+        else { return fail("\(own) asked for \(origin), was answered \"\(answer)\"") }
+        state.withLock { state in
+            state.outcome.answered[origin.address.family, default: 0] += 1
+            state.outcome.renumbered += source.port == own.port ? 0 : 1
         }
     }
 
@@ -141,8 +147,10 @@ extension ConnectionLoad {
     private func serve(_ listener: SharedSocket, _ family: AddressFamily) throws {
         while !state.withLock({ $0.isStopping }) {
             guard let accepted = try listener.accept() else { continue }
+            let number = String(decoding: try accepted.descriptor.read(upTo: 200), as: UTF8.self)
             let origin = try accepted.originalDestination(family)
-            try accepted.send("\(pod.workload.id) \(origin) \(try accepted.peerEndpoint())")
+            let source = try accepted.peerEndpoint()
+            try accepted.send("\(number) \(pod.workload.id) \(origin) \(source)")
             _ = try accepted.receiveAll()
         }
     }

@@ -43,9 +43,7 @@ enum EnvoyConfiguration {
         static_resources:
           listeners:
         \(listener("outbound", 15001, chains: [(match: nil, cluster: "origin")]))
-        \(listener("inbound", 15003, chains: [
-            (match: "0.0.0.0", cluster: "application4"), (match: "::", cluster: "application6"),
-        ]))
+        \(listener("inbound", 15003, chains: inboundChains))
           clusters:
           - name: origin
             type: ORIGINAL_DST
@@ -55,15 +53,19 @@ enum EnvoyConfiguration {
 
         """
 
+    private static let inboundChains: [(match: String?, cluster: String)] = [
+        (match: "0.0.0.0", cluster: "application4"), (match: "::", cluster: "application6"),
+    ]
+
     private static func listener(
         _ name: String, _ port: UInt16, chains: [(match: String?, cluster: String)]
     ) -> String {
-        let type = "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+        let filters = "type.googleapis.com/envoy.extensions.filters.listener"
         return """
               - name: \(name)
                 address: {socket_address: {address: "::", port_value: \(port), ipv4_compat: true}}
                 listener_filters:
-                - {name: original_dst, typed_config: {"@type": \(type)}}
+                - {name: original_dst, typed_config: {"@type": \(filters).original_dst.v3.OriginalDst}}
                 filter_chains:
             \(chains.map { chain($0.match, $0.cluster) }.joined(separator: "\n"))
             """
