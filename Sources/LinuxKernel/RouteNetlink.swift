@@ -93,6 +93,8 @@ package struct RouteNetlink: ~Copyable {
         /// Whether packets begin with an Ethernet header (`ARPHRD_ETHER`).
         package let isEthernet: Bool
         package let isLoopback: Bool
+        /// Whether it is a VLAN on top of another interface.
+        package let isVLAN: Bool
     }
 
     /// Every interface of the namespace.
@@ -104,8 +106,18 @@ package struct RouteNetlink: ~Copyable {
             guard let type = reply.loadInteger(at: 16 + 2, as: UInt16.self),
                 let index = reply.loadInteger(at: 16 + 4, as: UInt32.self)
             else { return nil }
-            return Link(index: index, isEthernet: type == 1, isLoopback: type == 772)
+            return Link(
+                index: index, isEthernet: type == 1, isLoopback: type == 772,
+                isVLAN: Self.kind(of: reply) == "vlan")
         }
+    }
+
+    /// The driver's name in `IFLA_LINKINFO`, for an interface that has one.
+    private static func kind(of reply: [UInt8]) -> String? {
+        // nlmsghdr and ifinfomsg take 32 bytes.
+        let info = reply.netlinkAttributes(from: 32).first { $0.type == IFLA_LINKINFO }
+        let kind = info?.value.netlinkAttributes(from: 0).first { $0.type == IFLA_INFO_KIND }
+        return kind.map { String(decoding: $0.value.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
     // MARK: Addresses and routes

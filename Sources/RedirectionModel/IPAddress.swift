@@ -48,6 +48,9 @@ package struct IPAddress: Hashable, Sendable {
     /// True for `127.0.0.0/8` (RFC 1122 §3.2.1.3) and `::1` (RFC 4291 §2.5.3).
     package var isLoopback: Bool { family == .ipv4 ? ipv4 >> 24 == 127 : bits == 1 }
 
+    /// True for `0.0.0.0` and `::`, which connect(2) takes for loopback.
+    package var isUnspecified: Bool { family == .ipv4 ? ipv4 == 0 : bits == 0 }
+
     /// The address the redirected connection is sent to.
     package static func loopback(_ family: AddressFamily) -> IPAddress {
         family == .ipv4 ? IPAddress(ipv4: 0x7f00_0001) : IPAddress(bits: 1)

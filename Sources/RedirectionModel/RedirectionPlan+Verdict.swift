@@ -16,12 +16,13 @@ extension RedirectionPlan {
     private func outboundVerdict(for flow: Flow) -> Verdict {
         let destination = flow.destination.address
         if let verdict = unmanagedVerdict(for: flow) { return verdict }
+        let isLoopback = destination.isLoopback || destination.isUnspecified
         let isFromSidecar = flow.owner.map(sidecar.owns) ?? false
-        if isFromSidecar, ownAddresses.contains(destination), !destination.isLoopback {
+        if isFromSidecar, ownAddresses.contains(destination), !isLoopback {
             return Verdict(.redirectInbound(port: sidecar.inboundPort), .selfCall)
         }
         if isFromSidecar { return Verdict(.pass, .sidecar) }
-        if destination.isLoopback { return Verdict(.pass, .loopback) }
+        if isLoopback { return Verdict(.pass, .loopback) }
         if ownAddresses.contains(destination) { return Verdict(.pass, .ownAddress) }
         if let owner = flow.owner {
             if excludedUIDs.contains(owner.uid) { return Verdict(.pass, .uid) }

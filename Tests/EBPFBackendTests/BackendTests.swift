@@ -125,6 +125,75 @@ import Testing
         }
     }
 
+    /// With more workers than slots, a reload once left only listeners nobody knew.
+    @Test(.timeLimit(.minutes(1)))
+    func `a sidecar with many listeners can be reloaded`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let backend = try await EBPFBackend.load(attachingTo: cgroup)
+                let pod = try TestPod.create()
+                try await backend.apply(pod.plan, to: pod.workload)
+                func generation() throws -> [SharedSocket] {
+                    try (0..<12).map { _ in
+                        SharedSocket(
+                            try pod.namespace.listen(
+                                .ipv4, 15003, as: .sidecar, options: [.reusePort]))
+                    }
+                }
+                var old = try generation()
+                let new = try generation()
+                old.removeAll()
+                let client = try pod.peer.connect(to: Endpoint(pod.address(.ipv4), 8080))
+                let taker = try #require(
+                    try new.first { try $0.socket.descriptor.waitForInput(.milliseconds(100)) })
+                #expect(try taker.socket.accept().peerEndpoint() == client.localEndpoint())
+                try await backend.remove(from: pod.workload)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a new inbound port leaves no moment without a listener, and nothing of the old`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let backend = try await EBPFBackend.load(attachingTo: cgroup)
+                let pod = try TestPod.create()
+                try await backend.apply(pod.plan, to: pod.workload)
+                let listeners = try [UInt16(15003), 16003].map {
+                    SharedSocket(try pod.namespace.listen(.ipv4, $0, as: .sidecar))
+                }
+                var plan = pod.plan
+                for (port, listener) in zip([UInt16(15003), 16003], listeners) {
+                    plan.sidecar.inboundPort = port
+                    try await backend.apply(plan, to: pod.workload)
+                    let client = try pod.peer.connect(to: Endpoint(pod.address(.ipv4), 8080))
+                    #expect(
+                        try listener.socket.accept().peerEndpoint() == client.localEndpoint())
+                    #expect(try await backend.occupancy()["swerve_listeners"] == 1)
+                }
+                try await backend.remove(from: pod.workload)
+                #expect(try await backend.occupancy()["swerve_listeners"] == 0)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a pod whose interface is gone can be removed`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let backend = try await EBPFBackend.load(
+                    attachingTo: cgroup, inbound: .trafficControl)
+                let pod = try TestPod.create()
+                try await backend.apply(pod.plan, to: pod.workload)
+                var links = try RouteNetlink.open(in: pod.namespace)
+                try links.delete("eth0")
+                try await backend.remove(from: pod.workload)
+                let counts = try await backend.occupancy()
+                #expect(counts.values.allSatisfy { $0 == 0 }, "\(counts)")
+            }
+        }
+    }
+
     /// Attached without `multi`, the original pushed other people's programs out.
     @Test(.timeLimit(.minutes(1)))
     func `other people's programs on the cgroup stay, and both run`() async {

@@ -54,6 +54,21 @@ import Testing
         }
     }
 
+    /// connect(2) turns 0.0.0.0 into loopback, but only after it has asked the programs.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `the unspecified address is loopback`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                for (family, text) in [(AddressFamily.ipv4, "0.0.0.0"), (.ipv6, "::")] {
+                    let local = try pod.namespace.listen(family, 9090)
+                    let address = try #require(IPAddress(text))
+                    let client = try pod.namespace.connect(to: Endpoint(address, 9090))
+                    #expect(try local.accept().peerEndpoint() == client.localEndpoint())
+                }
+            }
+        }
+    }
+
     /// "Not in the mesh" was remembered per cgroup and never forgotten.
     @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
     func `a pod is redirected from the moment it is, and no longer than it is`(

@@ -181,7 +181,8 @@ struct swerve_handshake_key {
 	__u64 pod;
 	struct swerve_addr addr;
 	__u16 port; /* network order */
-	__u16 pad[3];
+	__u16 sidecar_port; /* network order: an address may connect to both of them */
+	__u16 pad[2];
 };
 
 struct swerve_handshake {
@@ -199,7 +200,8 @@ struct swerve_handshake {
 struct swerve_listener_key {
 	__u64 pod;
 	__u32 family; /* AF_INET or AF_INET6 */
-	__u32 slot;
+	__u16 port; /* host order: a new plan's listeners stand beside the old one's */
+	__u16 slot;
 };
 
 /*
@@ -235,7 +237,7 @@ enum swerve_stat {
 	SWERVE_STAT_STORAGE_FULL, /* a socket could not keep its origin: connection denied */
 	SWERVE_STAT_HANDSHAKES_FULL, /* a handshake could not be recorded */
 	SWERVE_STAT_BIND_FAILED, /* the source could not be kept: connection denied */
-	SWERVE_STAT_LISTENERS_FULL, /* more listeners than slots: the others serve */
+	SWERVE_STAT_LISTENERS_FULL, /* a listener could not be recorded */
 	SWERVE_STAT_NO_LISTENER, /* inbound, and no sidecar listens: connection refused */
 	SWERVE_STAT_FLOWS_FULL, /* an inbound flow could not be recorded: packet dropped */
 	SWERVE_STATS,

@@ -88,7 +88,7 @@ struct {
 /* Pod -> its sidecar's inbound listeners. Written at listen(2); an entry goes with its socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, SWERVE_MAX_PODS * 2);
+	__uint(max_entries, SWERVE_MAX_PODS * 2 * SWERVE_LISTENER_SLOTS);
 	__type(key, struct swerve_listener_key);
 	__type(value, __u64);
 } swerve_listeners SEC(".maps");

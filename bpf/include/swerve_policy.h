@@ -60,6 +60,13 @@ SWERVE_INLINE int swerve_is_loopback(const struct swerve_addr *addr)
 	       addr->word[3] == __builtin_bswap32(1);
 }
 
+/* 0.0.0.0 or ::, which connect(2) takes for loopback, but only after it has asked us. */
+SWERVE_INLINE int swerve_is_unspecified(const struct swerve_addr *addr)
+{
+	return addr->word[3] == 0 && addr->word[0] == 0 && addr->word[1] == 0 &&
+	       (addr->word[2] == 0 || !swerve_family(addr));
+}
+
 SWERVE_INLINE int swerve_is_own(const struct swerve_pod *pod, const struct swerve_question *ask)
 {
 	int i;
@@ -125,7 +132,7 @@ SWERVE_INLINE struct swerve_verdict swerve_outbound(const struct swerve_pod *pod
 	if (decided)
 		return verdict;
 	own = swerve_is_own(pod, ask);
-	loopback = swerve_is_loopback(&ask->peer);
+	loopback = swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer);
 	if (swerve_is_sidecar(pod, ask)) {
 		if (own && !loopback)
 			return swerve_say(SWERVE_REDIRECT_INBOUND, SWERVE_REASON_SELF_CALL);

@@ -20,9 +20,13 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u64 swerve_pod_key;
 
 /* Gives the connection to the first listener of `family`; false if it may not have it. */
-static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u32 family)
+static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u16 port, __u32 family)
 {
-	struct swerve_listener_key key = { .pod = swerve_pod_key, .family = family };
+	struct swerve_listener_key key = {
+		.pod = swerve_pod_key,
+		.family = family,
+		.port = port,
+	};
 	struct bpf_sock *listener;
 	long refused;
 	__u32 slot;
@@ -57,9 +61,9 @@ int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 	if (verdict.action != SWERVE_REDIRECT_INBOUND)
 		return SK_PASS;
 	/* A dual-stack IPv6 listener serves IPv4 as well; bpf_sk_assign refuses those that do not. */
-	if (ctx->family == AF_INET && assign(ctx, AF_INET))
+	if (ctx->family == AF_INET && assign(ctx, pod->inbound_port, AF_INET))
 		return SK_PASS;
-	if (assign(ctx, AF_INET6))
+	if (assign(ctx, pod->inbound_port, AF_INET6))
 		return SK_PASS;
 	swerve_count(SWERVE_STAT_NO_LISTENER);
 	return SK_DROP;

@@ -37,6 +37,7 @@ static __always_inline void client_key(struct bpf_sock_ops *ctx, struct swerve_h
 	key->pod = bpf_get_netns_cookie(ctx);
 	SWERVE_TAKE_ADDRESS(ctx, local, &key->addr);
 	key->port = bpf_htons(ctx->local_port);
+	key->sidecar_port = remote_port(ctx);
 }
 
 /* The SYN is about to leave: its source is known now. */
@@ -67,6 +68,7 @@ static __always_inline bool take_handshake(struct bpf_sock_ops *ctx, __u64 pod,
 
 	SWERVE_TAKE_ADDRESS(ctx, remote, &key.addr);
 	key.port = remote_port(ctx);
+	key.sidecar_port = bpf_htons(ctx->local_port);
 	handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
 	if (!handshake)
 		return false;
@@ -91,24 +93,41 @@ static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct sw
 	return true;
 }
 
-/* The origin of a connection whose port tc rewrote. */
-static __always_inline bool take_flow(struct bpf_sock_ops *ctx, __u64 pod,
-				      struct swerve_endpoint *origin)
+/* The sidecar's end of a flow that tc rewrites, as it leaves. */
+static __always_inline struct swerve_flow_entry *flow(struct bpf_sock_ops *ctx,
+						      struct swerve_flow_key *key)
 {
-	struct swerve_flow_key key = { .pod = pod, .leaving = 1 };
-	struct swerve_flow_entry *entry;
+	key->pod = bpf_get_netns_cookie(ctx);
+	SWERVE_TAKE_ADDRESS(ctx, remote, &key->peer);
+	SWERVE_TAKE_ADDRESS(ctx, local, &key->local);
+	key->peer_port = remote_port(ctx);
+	key->port = bpf_htons(ctx->local_port);
+	key->leaving = 1;
+	return bpf_map_lookup_elem(&swerve_flows, key);
+}
 
-	SWERVE_TAKE_ADDRESS(ctx, remote, &key.peer);
-	SWERVE_TAKE_ADDRESS(ctx, local, &key.local);
-	key.peer_port = remote_port(ctx);
-	key.port = bpf_htons(ctx->local_port);
-	entry = bpf_map_lookup_elem(&swerve_flows, &key);
+/* The origin of a connection whose port tc rewrote. */
+static __always_inline bool take_flow(struct bpf_sock_ops *ctx, struct swerve_endpoint *origin)
+{
+	struct swerve_flow_key key = {};
+	const struct swerve_flow_entry *entry = flow(ctx, &key);
+
 	if (!entry)
 		return false;
 	origin->addr = key.local;
 	origin->port = entry->port;
-	swerve_set_expiry(&key, entry, 0);
 	return true;
+}
+
+/* The flow lives until its socket closes, which we ask to be told of. */
+static __always_inline void keep_flow(struct bpf_sock_ops *ctx)
+{
+	struct swerve_flow_key key = {};
+	struct swerve_flow_entry *entry = flow(ctx, &key);
+
+	if (entry)
+		swerve_set_expiry(&key, entry, 0);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* A connection was accepted; if it is a redirected one, its socket learns the origin. */
@@ -126,7 +145,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 		if (!take_local(ctx, pod, &origin))
 			return;
 	} else if (!take_handshake(ctx, key, &origin)) {
-		if (!take_flow(ctx, key, &origin))
+		if (!take_flow(ctx, &origin))
 			return;
 		flags |= SWERVE_SOCKET_FLOW;
 	}
@@ -138,8 +157,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	socket->origin = origin;
 	socket->flags |= flags;
 	if (flags & SWERVE_SOCKET_FLOW)
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		keep_flow(ctx);
 }
 
 /* The sidecar listens on its inbound port: socket lookup may choose it. */
@@ -150,19 +168,24 @@ static __always_inline void on_listen(struct bpf_sock_ops *ctx)
 	struct swerve_addr local;
 	__u32 slot;
 
-	if (!pod || ctx->local_port != pod->inbound_port)
+	if (!pod || !(pod->flags & SWERVE_POD_SOCKET_LOOKUP) ||
+	    ctx->local_port != pod->inbound_port)
 		return;
 	/* Nothing from outside the pod would reach a listener on loopback. */
 	SWERVE_TAKE_ADDRESS(ctx, local, &local);
 	if (swerve_is_loopback(&local))
 		return;
 	key.family = ctx->family;
+	key.port = ctx->local_port;
 	for (slot = 0; slot < SWERVE_LISTENER_SLOTS; slot++) {
 		key.slot = slot;
 		if (!bpf_sock_hash_update(ctx, &swerve_listeners, &key, BPF_NOEXIST))
 			return;
 	}
-	swerve_count(SWERVE_STAT_LISTENERS_FULL);
+	/* One of many: the newest stay, for the oldest are the first to go when a sidecar reloads. */
+	key.slot = bpf_get_prandom_u32() % SWERVE_LISTENER_SLOTS;
+	if (bpf_sock_hash_update(ctx, &swerve_listeners, &key, BPF_ANY))
+		swerve_count(SWERVE_STAT_LISTENERS_FULL);
 }
 
 /* The application's socket closes: a handshake nobody took goes with it. */
@@ -185,14 +208,9 @@ static __always_inline void forget_handshake(struct bpf_sock_ops *ctx)
  */
 static __always_inline void forget_flow(struct bpf_sock_ops *ctx, __u32 old_state)
 {
-	struct swerve_flow_key key = { .pod = bpf_get_netns_cookie(ctx), .leaving = 1 };
-	struct swerve_flow_entry *entry;
+	struct swerve_flow_key key = {};
+	struct swerve_flow_entry *entry = flow(ctx, &key);
 
-	SWERVE_TAKE_ADDRESS(ctx, remote, &key.peer);
-	SWERVE_TAKE_ADDRESS(ctx, local, &key.local);
-	key.peer_port = remote_port(ctx);
-	key.port = bpf_htons(ctx->local_port);
-	entry = bpf_map_lookup_elem(&swerve_flows, &key);
 	if (!entry)
 		return;
 	if (old_state == BPF_TCP_LAST_ACK)

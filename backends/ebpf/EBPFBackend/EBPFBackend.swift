@@ -23,6 +23,7 @@ package actor EBPFBackend: RedirectionBackend {
     /// What this process holds for a pod.
     private struct Installation {
         let set: UInt32
+        let inboundPort: UInt16
         let inbound: InboundAttachment
     }
 
@@ -81,37 +82,50 @@ package actor EBPFBackend: RedirectionBackend {
         _ plan: RedirectionPlan, _ set: UInt32, _ key: UInt64, _ workload: Workload
     ) throws(RedirectionError) {
         let old = installations[key]
+        let port = plan.sidecar.inboundPort
         let entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
-        let attachment: InboundAttachment
+        var attachment: InboundAttachment?
         do throws(KernelError) {
-            // Attached, the programs still pass everything: the entry is what turns them on.
-            if let old {
-                attachment = old.inbound
-            } else {
-                attachment = try InboundAttachment(
-                    inbound, podKey: key, to: workload.namespace, node)
-            }
-            try adoptListeners(on: plan.sidecar.inboundPort, key, workload)
+            // Attached, the programs still do as before: the entry is what changes everything.
+            attachment = try InboundAttachment(
+                inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
+            try adoptListeners(on: port, key, workload)
             try node.pods.update(key, entry)
-            // Those that began to listen meanwhile, unseen by the programs.
-            try adoptListeners(on: plan.sidecar.inboundPort, key, workload)
         } catch {
+            if old == nil {
+                try? attachment?.detach(from: workload.namespace)
+                try? forgetListeners(key, port)
+            }
             throw Self.explain(error, "redirect \(workload.id)")
         }
-        installations[key] = Installation(set: set, inbound: attachment)
-        if let old { sets.release(old.set) }
+        if let attachment {
+            installations[key] = Installation(set: set, inboundPort: port, inbound: attachment)
+        }
+        // From here on the new plan holds. Listeners that began meanwhile, unseen by programs and
+        // scan alike, are looked for once more; should that fail, the next apply will.
+        try? adoptListeners(on: port, key, workload)
+        if let old { retire(old, key, for: port) }
+    }
+
+    /// Gives up what only the replaced plan needed, once no program can be reading it.
+    private func retire(_ old: Installation, _ key: UInt64, for port: UInt16) {
+        if old.inboundPort != port { try? forgetListeners(key, old.inboundPort) }
+        sets.awaitReaders()
+        sets.release(old.set)
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         let key = try key(of: workload)
         do throws(KernelError) {
+            let entry = try node.pods.lookup(key, as: swerve_pod.self)
             try node.pods.delete(key)
-            if let old = installations.removeValue(forKey: key) {
-                try old.inbound.detach(from: workload.namespace)
-                sets.release(old.set)
-            }
-            try forgetListeners(key) { _ in true }
+            if let entry { try forgetListeners(key, entry.inbound_port) }
             try removeFlows { $0.pod == key }
+            guard let old = installations[key] else { return }
+            try old.inbound.detach(from: workload.namespace)
+            installations[key] = nil
+            sets.awaitReaders()
+            sets.release(old.set)
         } catch {
             throw .kernel(error, during: "stop redirecting \(workload.id)")
         }
@@ -164,58 +178,43 @@ extension EBPFBackend {
         on port: UInt16, _ key: UInt64, _ workload: Workload
     ) throws(KernelError) {
         guard inbound == .socketLookup else { return }
-        let listeners = try workload.namespace.listeningSockets(on: port)
-        let wanted = Set(listeners.map(\.cookie))
-        // Listeners of a port the plan no longer names must not be chosen.
-        try forgetListeners(key) { !wanted.contains($0) }
-        var known = try recordedListeners(key)
-        for listener in listeners where !listener.isOnLoopback {
-            guard !known.values.contains(listener.cookie),
-                let free = Self.slots(key, listener.family).first(where: { known[Slot($0)] == nil })
-            else { continue }
-            try node.listeners.update(free, descriptor: listener.rawDescriptor)
-            known[Slot(free)] = listener.cookie
+        for listener in try workload.namespace.listeningSockets(on: port) {
+            if !listener.isOnLoopback { try record(listener, key, port) }
         }
     }
 
-    /// A listener's place within its pod.
-    private struct Slot: Hashable {
-        let family: UInt32
-        let number: UInt32
-
-        init(_ key: swerve_listener_key) {
-            family = key.family
-            number = key.slot
-        }
-    }
-
-    private static func slots(_ pod: UInt64, _ family: AddressFamily) -> [swerve_listener_key] {
-        (0..<UInt32(SWERVE_LISTENER_SLOTS)).map {
-            swerve_listener_key(pod: pod, family: UInt32(family.domain), slot: $0)
-        }
-    }
-
-    /// The recorded listeners' socket cookies, by slot.
-    private func recordedListeners(_ key: UInt64) throws(KernelError) -> [Slot: UInt64] {
-        var recorded: [Slot: UInt64] = [:]
-        for family in AddressFamily.allCases {
-            for slot in Self.slots(key, family) {
-                recorded[Slot(slot)] = try node.listeners.lookup(slot, as: UInt64.self)
-            }
-        }
-        return recorded
-    }
-
-    private func forgetListeners(
-        _ key: UInt64, where isUnwanted: (UInt64) -> Bool
+    /// Puts the listener into the first free slot, unless it has one.
+    private func record(
+        _ listener: ListeningSocket, _ key: UInt64, _ port: UInt16
     ) throws(KernelError) {
-        for family in AddressFamily.allCases {
-            for slot in Self.slots(key, family) {
-                guard let cookie = try node.listeners.lookup(slot, as: UInt64.self),
-                    isUnwanted(cookie)
-                else { continue }
-                try node.listeners.delete(slot)
+        var free: [swerve_listener_key] = []
+        for slot in Self.slots(key, port, listener.family) {
+            let cookie = try node.listeners.lookup(slot, as: UInt64.self)
+            if cookie == listener.cookie { return }
+            if cookie == nil { free.append(slot) }
+        }
+        for slot in free {
+            do throws(KernelError) {
+                try node.listeners.update(slot, descriptor: listener.rawDescriptor, .noExist)
+                return
+            } catch {
+                // The programs have just filled it with another; there may be a next one.
+                guard error.errno == .fileExists else { throw error }
             }
+        }
+    }
+
+    private static func slots(
+        _ pod: UInt64, _ port: UInt16, _ family: AddressFamily
+    ) -> [swerve_listener_key] {
+        (0..<UInt16(SWERVE_LISTENER_SLOTS)).map {
+            swerve_listener_key(pod: pod, family: UInt32(family.domain), port: port, slot: $0)
+        }
+    }
+
+    private func forgetListeners(_ key: UInt64, _ port: UInt16) throws(KernelError) {
+        for family in AddressFamily.allCases {
+            for slot in Self.slots(key, port, family) { try node.listeners.delete(slot) }
         }
     }
 }

@@ -30,12 +30,20 @@ struct InboundAttachment: Sendable {
     private static let ingress = TrafficControlHook.Slot(.ingress, handle: 1, priority: 0x5357)
     private static let egress = TrafficControlHook.Slot(.egress, handle: 1, priority: 0x5357)
 
+    /// Attaches the pod's programs, or sees to it that those of `old` are where they belong.
+    ///
+    /// Interfaces come and go, so tc is looked at anew each time; what is there is replaced in
+    /// place. A failure leaves `old` as it was.
     init(
         _ method: InboundMethod, podKey: UInt64, to namespace: NetworkNamespace,
-        _ node: NodePrograms
+        _ node: NodePrograms, replacing old: InboundAttachment?
     ) throws(KernelError) {
         switch method {
         case .socketLookup:
+            if let old {
+                self = old
+                return
+            }
             let object = try node.loadForPod(
                 SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup", data: podKey)
             let program = try object.program("swerve_sk_lookup")
@@ -43,20 +51,23 @@ struct InboundAttachment: Sendable {
             link = try BPFLink.attach(program, to: namespace, .socketLookup)
         case .trafficControl:
             do throws(KernelError) {
-                try attachToInterfaces(podKey, namespace, node)
+                try attachToInterfaces(podKey, namespace, node, old?.hooks ?? [])
             } catch {
-                try detach(from: namespace)
+                if old == nil { try detach(from: namespace) }
                 throw error
             }
         }
     }
 
-    /// Attaches to every interface of the pod but loopback.
+    /// Attaches to every interface of the pod but loopback, and those that stand on another.
+    ///
+    /// A VLAN's packets pass the interface below it as well, where they are rewritten already.
     private mutating func attachToInterfaces(
-        _ podKey: UInt64, _ namespace: NetworkNamespace, _ node: NodePrograms
+        _ podKey: UInt64, _ namespace: NetworkNamespace, _ node: NodePrograms,
+        _ old: [TrafficControlHook]
     ) throws(KernelError) {
         var links = try RouteNetlink.open(in: namespace)
-        for link in try links.links() where !link.isLoopback {
+        for link in try links.links() where !link.isLoopback && !link.isVLAN {
             let object = try node.loadForPod(
                 SWERVE_OBJECT_TC, name: "tc",
                 data: swerve_tc_settings(
@@ -70,19 +81,32 @@ struct InboundAttachment: Sendable {
                 try hook.attach(ingressProgram, Self.ingress)
                 return hook
             }
-            hooks.append(hook)
+            // Whether the qdisc is ours was known when it was made.
+            hooks.append(old.first { $0.interface == link.index && $0.madeQdisc } ?? hook)
             reports = [ProgramReport(ingressProgram), ProgramReport(egressProgram)]
         }
     }
 
     /// Takes the programs away again; a link goes by itself.
+    ///
+    /// Goes on to the other interfaces when one refuses, and tells of the first refusal.
     func detach(from namespace: NetworkNamespace) throws(KernelError) {
-        for hook in hooks {
-            try namespace.run { () throws(KernelError) in
-                try hook.detach(Self.ingress)
-                try hook.detach(Self.egress)
-                try hook.destroyIfUnused()
+        guard !hooks.isEmpty else { return }
+        var links = try RouteNetlink.open(in: namespace)
+        // An interface that is gone took its programs along.
+        let present = Set(try links.links().map(\.index))
+        var refusal: KernelError?
+        for hook in hooks where present.contains(hook.interface) {
+            do throws(KernelError) {
+                try namespace.run { () throws(KernelError) in
+                    try hook.detach(Self.ingress)
+                    try hook.detach(Self.egress)
+                    try hook.destroyIfUnused()
+                }
+            } catch {
+                refusal = refusal ?? error
             }
         }
+        if let refusal { throw refusal }
     }
 }

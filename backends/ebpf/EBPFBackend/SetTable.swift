@@ -13,6 +13,7 @@ struct SetTable {
     private let node: NodePrograms
     private var sets: [PolicyLists: (id: UInt32, users: Int)] = [:]
     private var lists: [UInt32: PolicyLists] = [:]
+    private var ports: [UInt32: BPFMap] = [:]
     private var nextID: UInt32 = 1
 
     init(_ node: NodePrograms) { self.node = node }
@@ -36,6 +37,17 @@ struct SetTable {
         return id
     }
 
+    /// Waits until no program reads a pod's entry as it was before this call.
+    ///
+    /// A program that has just read the old entry will look its set up next, so the set must not
+    /// go yet. The kernel waits for all running programs (synchronize_rcu) whenever a map of maps
+    /// is written, so writing a set that is there once more is a wait and nothing else.
+    func awaitReaders() {
+        guard let (id, map) = ports.first else { return }
+        // What is written is there already; a failure changes nothing.
+        try? node.portSets.update(id, descriptor: map.rawDescriptor)
+    }
+
     /// Gives up one use of the set; the last one removes it.
     mutating func release(_ id: UInt32) {
         guard let held = lists[id], let set = sets[held] else { return }
@@ -48,13 +60,14 @@ struct SetTable {
         erase(held, id)
     }
 
-    private func write(_ lists: PolicyLists, _ id: UInt32) throws(KernelError) {
+    private mutating func write(_ lists: PolicyLists, _ id: UInt32) throws(KernelError) {
         let elements = lists.portElements
-        let ports = try BPFMap.createArray(
+        let map = try BPFMap.createArray(
             name: "swerve_ports", valueSize: MemoryLayout<swerve_port_words>.size,
             entries: elements.count)
-        try ports.update(keys: (0..<UInt32(elements.count)).map(\.self), values: elements)
-        try node.portSets.update(id, descriptor: ports.rawDescriptor)
+        try map.update(keys: (0..<UInt32(elements.count)).map(\.self), values: elements)
+        try node.portSets.update(id, descriptor: map.rawDescriptor)
+        ports[id] = map
         try writeNetworks(lists, id)
         for owner in lists.owners {
             try node.owners.update(Self.key(owner.kind, owner.id, in: id), owner.flags)
@@ -78,8 +91,9 @@ struct SetTable {
     }
 
     /// Removes what is there of the set; called when nobody reads it, or half of it was written.
-    private func erase(_ lists: PolicyLists, _ id: UInt32) {
+    private mutating func erase(_ lists: PolicyLists, _ id: UInt32) {
         // An entry that cannot be deleted is one that was never written.
+        ports[id] = nil
         _ = try? node.portSets.delete(id)
         _ = try? node.networkSets.delete(id)
         for owner in lists.owners {
