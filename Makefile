@@ -48,7 +48,7 @@ demo: deps build ## show every mechanism at work, on this machine (root)
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
 
-check: deps-check bpf ## formatting, imports, warnings, shell, headers, links
+check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check
 
 fmt: ## format Swift and C in place
