@@ -17,6 +17,8 @@ Q := @
 MAKEFLAGS += --no-print-directory
 endif
 
+# What is missing is installed before it is used; swift build has its own jobs.
+.NOTPARALLEL:
 .PHONY: help deps deps-test deps-check bpf build build-tests demo test check fmt lint clean install
 .DEFAULT_GOAL := help
 
