@@ -95,19 +95,33 @@ import Testing
 
 /// Every other option of every process answers as if we were not there.
 @Suite(.requiresKernel) struct OptionSweepTests {
+    /// Whose socket is asked.
+    enum Asked: Hashable, CaseIterable {
+        /// The sidecar's end of a connection that was redirected to it.
+        case redirected
+        /// A connection inside the pod, which the plan passes.
+        case passed
+        /// A connection in a namespace that is no pod at all.
+        case foreign
+    }
+
     struct Question: Hashable {
-        let isRedirected: Bool
-        let level: CInt
-        let name: CInt
+        let asked: Asked
+        let family: AddressFamily
+        let option: Socket.Option
         let length: Int
     }
 
-    @Test(.timeLimit(.minutes(1)))
-    func `no other option is touched, in value, length or error`() async {
-        await #expect(processExitsWith: .success) {
-            let without = try await OptionSweepTests.sweep(attached: false)
-            let with = try await OptionSweepTests.sweep(attached: true)
-            #expect(without.count > 2000)
+    typealias Answers = [Question: OriginalDestinationTests.Answer]
+
+    @Test(.timeLimit(.minutes(1)), arguments: [Subject.socketLookup, .trafficControl])
+    func `no other option is touched, in value, length or error`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            // For a redirected connection the kernel's NAT is what "without us" means.
+            var without = try await OptionSweepTests.sweep(nil, [.passed, .foreign])
+            without.merge(try await OptionSweepTests.sweep(.nft, [.redirected])) { $1 }
+            let with = try await OptionSweepTests.sweep(subject, Asked.allCases)
+            #expect(without.count > 5000 && without.count == with.count)
             #expect(without.values.contains { $0.errno == nil })
             for (question, answer) in without {
                 #expect(
@@ -117,40 +131,55 @@ import Testing
         }
     }
 
-    /// Asks for everything there is at the levels sockets have, of a socket in the pod's
-    /// namespace that the sidecar accepted, with a short and a long buffer.
-    static func sweep(
-        attached: Bool
-    ) async throws -> [Question: OriginalDestinationTests.Answer] {
-        var answers: [Question: OriginalDestinationTests.Answer] = [:]
+    /// Asks for everything there is at the levels sockets have, with short and long buffers.
+    static func sweep(_ subject: Subject?, _ asked: [Asked]) async throws -> Answers {
+        var answers: Answers = [:]
         try await withTestCgroup { cgroup in
             let pod = try TestPod.create()
-            let backend = attached ? try await Subject.socketLookup.make(attachingTo: cgroup) : nil
+            let backend: (any RedirectionBackend)? =
+                if let subject { try await subject.make(attachingTo: cgroup) } else { nil }
             try await backend?.apply(pod.plan, to: pod.workload)
-            // A connection the plan passes and, in its own namespace, one of no pod at all.
-            for (isRedirected, namespace) in [(true, pod.namespace), (false, pod.peer)] {
-                let listener = try namespace.listen(.ipv4, 15000)
-                let client = try namespace.connect(
-                    to: Endpoint(.loopback(.ipv4), 15000), as: .sidecar)
-                for level: CInt in [0, 1, 6, 41] {
-                    for name in CInt(0)..<120 where !changes(level, name) {
-                        for length in [4, 256, 5000] {
-                            let question = Question(
-                                isRedirected: isRedirected, level: level, name: name,
-                                length: length)
-                            answers[question] = answer(
-                                client, Socket.Option(level: level, name: name), length)
-                        }
-                    }
+            for asked in asked {
+                for family in AddressFamily.allCases {
+                    let socket = try accepted(asked, family, pod)
+                    try sweep(socket, asked, family, into: &answers)
                 }
-                withExtendedLifetime(listener.rawDescriptor) {}
             }
             try await backend?.remove(from: pod.workload)
         }
         return answers
     }
 
-    static func answer(
+    private static func accepted(
+        _ asked: Asked, _ family: AddressFamily, _ pod: TestPod
+    ) throws -> Socket {
+        switch asked {
+        case .redirected: return try OriginalDestinationTests.connection(.outbound, family, pod)
+        case .passed, .foreign:
+            let namespace = asked == .passed ? pod.namespace : pod.peer
+            let listener = try namespace.listen(family, 15000)
+            _ = try namespace.connect(to: Endpoint(.loopback(family), 15000))
+            return try listener.accept()
+        }
+    }
+
+    private static func sweep(
+        _ socket: borrowing Socket, _ asked: Asked, _ family: AddressFamily,
+        into answers: inout Answers
+    ) throws {
+        for level: CInt in [0, 1, 6, 41] {
+            for name in CInt(0)..<120 where !changes(level, name, asked) {
+                for length in [4, 256, 5000] {
+                    let option = Socket.Option(level: level, name: name)
+                    let question = Question(
+                        asked: asked, family: family, option: option, length: length)
+                    answers[question] = answer(socket, option, length)
+                }
+            }
+        }
+    }
+
+    private static func answer(
         _ socket: borrowing Socket, _ option: Socket.Option, _ length: Int
     ) -> OriginalDestinationTests.Answer {
         do throws(KernelError) {
@@ -161,15 +190,20 @@ import Testing
         }
     }
 
-    /// Options whose value is a time, a counter or an identity, different at each asking.
-    static func changes(_ level: CInt, _ name: CInt) -> Bool {
+    /// What is different at each asking, or has its own test above.
+    private static func changes(_ level: CInt, _ name: CInt, _ asked: Asked) -> Bool {
         switch (level, name) {
+        // SO_ORIGINAL_DST.
+        case (0, 80), (41, 80): true
         // IP_PROTOCOL, which tells a TCP socket's port.
         case (0, 52): true
-        // SO_INCOMING_CPU, SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE and SO_NETNS_COOKIE.
-        case (1, 49), (1, 55), (1, 56), (1, 57), (1, 71): true
-        // TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO, TCP_ULP and TCP_ZEROCOPY_RECEIVE.
-        case (6, 11), (6, 24), (6, 26), (6, 35): true
+        // SO_PEERNAME, for the client's port; SO_INCOMING_CPU, SO_MEMINFO, SO_INCOMING_NAPI_ID,
+        // SO_COOKIE and SO_NETNS_COOKIE.
+        case (1, 28), (1, 49), (1, 55), (1, 56), (1, 57), (1, 71): true
+        // TCP_INFO, TCP_QUICKACK, TCP_TIMESTAMP, TCP_CC_INFO and TCP_ZEROCOPY_RECEIVE.
+        case (6, 11), (6, 12), (6, 24), (6, 26), (6, 35): true
+        // SO_SNDBUF and TCP_MAXSEG of a redirected connection: the NAT's began on another route.
+        case (1, 7), (6, 2): asked == .redirected
         default: false
         }
     }

@@ -33,7 +33,8 @@ extension EBPFBackend {
                 "sk_lookup", "5.9", "inbound without rewriting",
                 .program(.socketLookup, .socketLookup), isRequired: false),
             report(
-                "tc classifier", "4.1", "inbound by rewriting", .program(.trafficControl, .none)),
+                "tc classifier", "4.4", "inbound by rewriting", .program(.trafficControl, .none),
+                isRequired: false),
         ]
     }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
+internal import Foundation
 
 /// A path nobody else uses; what is there goes with it.
-final class TemporaryFile {
-    let path = FileManager.default.temporaryDirectory
+package final class TemporaryFile {
+    package let path = FileManager.default.temporaryDirectory
         .appending(path: "swerve-\(UUID().uuidString)").path
+
+    package init() {}
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import LinuxKernel
+package import LinuxKernel
 
 /// The stock tools, to check the product's work with: the product itself never runs them.
-enum StockTool {
-    struct Result: Equatable {
-        let status: Int
-        let output: String
+package enum StockTool {
+    package struct Result: Equatable {
+        package let status: Int
+        package let output: String
+
+        package init(status: Int, output: String) {
+            self.status = status
+            self.output = output
+        }
     }
 
     /// Runs a command in `namespace` and returns what it printed, errors included.
     ///
     /// `input` must fit into a pipe's buffer, 64 KiB.
-    static func run(
+    package static func run(
         _ words: String..., input: String = "", in namespace: NetworkNamespace
     ) throws -> Result {
         let stdin = try OwnedDescriptor.pipe()
@@ -34,12 +39,12 @@ enum StockTool {
     }
 
     /// The rules of a namespace, as every stock tool sees them, without counts and comments.
-    struct Snapshot: Equatable {
-        let ipv4: String
-        let ipv6: String
-        let nft: String
+    package struct Snapshot: Equatable {
+        package let ipv4: String
+        package let ipv6: String
+        package let nft: String
 
-        init(of namespace: NetworkNamespace) throws {
+        package init(of namespace: NetworkNamespace) throws {
             ipv4 = StockTool.withoutCounts(
                 try run("iptables-legacy-save", in: namespace).output)
             ipv6 = StockTool.withoutCounts(
@@ -49,7 +54,7 @@ enum StockTool {
     }
 
     /// Drops the dates in comments, and sets policies' counts to zero.
-    static func withoutCounts(_ saved: String) -> String {
+    package static func withoutCounts(_ saved: String) -> String {
         saved.split(separator: "\n").filter { !$0.hasPrefix("#") }.map { line in
             guard line.hasPrefix(":"), let bracket = line.lastIndex(of: "[") else {
                 return String(line)
@@ -59,13 +64,13 @@ enum StockTool {
     }
 
     /// A saved ruleset as its tables in a fixed order; the tools list the youngest first.
-    static func tables(_ saved: String) -> [String] {
+    package static func tables(_ saved: String) -> [String] {
         withoutCounts(saved).split(separator: "\nCOMMIT")
             .map { String($0.drop { $0 == "\n" }) }.filter { !$0.isEmpty }.sorted()
     }
 
     /// Words separated by single blanks: where nft(8) breaks lines is its own affair.
-    static func words(_ text: String) -> String {
+    package static func words(_ text: String) -> String {
         text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
 }
