@@ -17,6 +17,8 @@ Q := @
 MAKEFLAGS += --no-print-directory
 endif
 
+# What is missing is installed before it is used; swift build has its own jobs.
+.NOTPARALLEL:
 .PHONY: help deps deps-test deps-check bpf build build-tests demo test check fmt lint clean install
 .DEFAULT_GOAL := help
 
@@ -48,7 +50,7 @@ demo: deps build ## show every mechanism at work, on this machine (root)
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
 
-check: deps-check bpf ## formatting, imports, warnings, shell, headers, links
+check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check
 
 fmt: ## format Swift and C in place
