@@ -41,12 +41,35 @@ package struct NetlinkSocket: ~Copyable {
 
     /// Sends a request and returns the payload messages of its answer, header included.
     ///
-    /// A request must ask for an acknowledgement (`NLM_F_ACK`) or a dump (`NLM_F_DUMP`), for
-    /// that is how its end is known.
+    /// A request must ask for an acknowledgement (`NLM_F_ACK`), for that is how its end is known.
     @discardableResult
     package mutating func request(
         _ message: borrowing NetlinkMessage, _ call: @autoclosure () -> String
     ) throws(KernelError) -> [[UInt8]] {
+        try answer(to: message, call()).messages
+    }
+
+    /// Sends a request for a list (`NLM_F_DUMP`) and returns its messages, header included.
+    ///
+    /// The kernel answers in parts. When the list changes in between, it marks the answer as
+    /// torn: objects may be missing or there twice. Then we ask again.
+    package mutating func dump(
+        _ message: borrowing NetlinkMessage, _ call: @autoclosure () -> String
+    ) throws(KernelError) -> [[UInt8]] {
+        for _ in 0..<Self.dumpAttempts {
+            let answer = try answer(to: message, call())
+            if !answer.isTorn { return answer.messages }
+        }
+        throw KernelError(
+            call(), .resourceTemporarilyUnavailable,
+            detail: "it changed during each of \(Self.dumpAttempts) attempts")
+    }
+
+    private static let dumpAttempts = 10
+
+    private mutating func answer(
+        to message: borrowing NetlinkMessage, _ call: @autoclosure () -> String
+    ) throws(KernelError) -> Answer {
         sequence += 1
         let number = sequence
         let sent = unsafe message.withBytes(sequence: number) { bytes in
@@ -80,11 +103,16 @@ package struct NetlinkSocket: ~Copyable {
         }
     }
 
+    private struct Answer {
+        var messages: [[UInt8]] = []
+        var isTorn = false
+    }
+
     /// Collects answers until the acknowledgement or the end of the dump.
     private func receive(
         _ number: UInt32, _ call: @autoclosure () -> String
-    ) throws(KernelError) -> [[UInt8]] {
-        var replies: [[UInt8]] = []
+    ) throws(KernelError) -> Answer {
+        var answer = Answer()
         while true {
             var buffer = [UInt8](repeating: 0, count: 65536)
             let size = try kernel(call()) {
@@ -92,18 +120,20 @@ package struct NetlinkSocket: ~Copyable {
             }
             for message in NetlinkReply.split(Array(buffer.prefix(Int(size)))) {
                 guard message.sequence == number else { continue }
+                // Any part may carry the mark, the last one too.
+                answer.isTorn = answer.isTorn || message.isTorn
                 if let status = message.status {
                     try kernel(call()) { status }
-                    return replies
+                    return answer
                 }
-                replies.append(message.bytes)
+                answer.messages.append(message.bytes)
             }
         }
     }
 }
 
 /// One message of an answer, nlmsghdr first.
-struct NetlinkReply {
+package struct NetlinkReply {
     let type: UInt16
     let sequence: UInt32
     let bytes: [UInt8]
@@ -112,13 +142,18 @@ struct NetlinkReply {
     private static let doneType: UInt16 = 3
 
     /// Zero or a negative errno when the message ends the answer, else `nil`.
-    var status: Int32? {
+    ///
+    /// A list that broke off says so in its last message, where a whole one has zero.
+    package var status: Int32? {
         switch type {
         case Self.errorType: field(at: 16, as: Int32.self)
-        case Self.doneType: 0
+        case Self.doneType: field(at: 16, as: Int32.self) ?? 0
         default: nil
         }
     }
+
+    /// Whether the kernel marked the message as part of a list that changed meanwhile.
+    package var isTorn: Bool { (field(at: 6, as: UInt16.self) ?? 0) & UInt16(NLM_F_DUMP_INTR) != 0 }
 
     private func field<Field: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as: Field.Type)
         -> Field?
@@ -127,7 +162,7 @@ struct NetlinkReply {
     }
 
     /// Splits a datagram into its messages, netlink(7) "NLMSG_ALIGN".
-    static func split(_ datagram: [UInt8]) -> [NetlinkReply] {
+    package static func split(_ datagram: [UInt8]) -> [NetlinkReply] {
         var messages: [NetlinkReply] = []
         var offset = 0
         while let length = datagram.loadInteger(at: offset, as: UInt32.self), length >= 16,

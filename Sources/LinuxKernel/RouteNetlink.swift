@@ -101,7 +101,7 @@ package struct RouteNetlink: ~Copyable {
     package mutating func links() throws(KernelError) -> [Link] {
         var message = NetlinkMessage(RTM_GETLINK, flags: NLM_F_REQUEST | NLM_F_DUMP)
         message.add(header: ifinfomsg())
-        return try socket.request(message, "list interfaces").compactMap { reply in
+        return try socket.dump(message, "list interfaces").compactMap { reply in
             // struct ifinfomsg: family, padding, type, index; ARPHRD_ETHER is 1, _LOOPBACK 772.
             guard let type = reply.loadInteger(at: 16 + 2, as: UInt16.self),
                 let index = reply.loadInteger(at: 16 + 4, as: UInt32.self)
@@ -173,7 +173,7 @@ package struct RouteNetlink: ~Copyable {
     package mutating func addresses() throws(KernelError) -> [InterfaceAddress] {
         var message = NetlinkMessage(RTM_GETADDR, flags: NLM_F_REQUEST | NLM_F_DUMP)
         message.add(header: ifaddrmsg())
-        return try socket.request(message, "list addresses").compactMap(Self.interfaceAddress)
+        return try socket.dump(message, "list addresses").compactMap(Self.interfaceAddress)
     }
 
     private static func interfaceAddress(_ reply: [UInt8]) -> InterfaceAddress? {

@@ -3,6 +3,7 @@
 import IPTablesBackend
 import KernelTestSupport
 import LinuxKernel
+import NFTables
 import RedirectionEngine
 import RedirectionModel
 import SystemPackage
@@ -144,6 +145,36 @@ import Testing
             try await backend.apply(plan, to: workload)
             #expect(try output().dropFirst().first?.contains("-j SWERVE_OUTBOUND") == true)
             #expect(try output().count == applied.count + 1)
+        }
+    }
+
+    @Test func `a table that somebody removes meanwhile is written all the same`() async throws {
+        try await BackendUnderTest(flavor: .nft).run { backend, workload in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        try removeTable(in: workload.namespace)
+                        try? await Task.sleep(for: .milliseconds(1))
+                    }
+                }
+                for _ in 0..<300 { try await backend.apply(plan, to: workload) }
+                group.cancelAll()
+                try await group.waitForAll()
+            }
+            try await backend.apply(plan, to: workload)
+            #expect(try await backend.installed(in: workload) == plan.fingerprint)
+        }
+    }
+
+    /// Removes our table behind the backend's back, if it is there.
+    private func removeTable(in namespace: NetworkNamespace) throws {
+        var batch = NFTBatch(table: "swerve")
+        batch.deleteTable()
+        do throws(KernelError) {
+            var connection = try NFTConnection.open(in: namespace)
+            try connection.commit(batch.encode())
+        } catch {
+            guard error.errno == .noSuchFileOrDirectory else { throw error }
         }
     }
 

@@ -85,17 +85,17 @@ static inline int clibiptc_delete_chain(struct clibiptc_table table, const char 
 	return CLIBIPTC_RESULT(CLIBIPTC_(table, delete_chain, chain, table.handle));
 }
 
-/* Adds an entry at the end of the chain, or as its first. */
+/* Adds an entry at the end of the chain, or so that it has this number, counted from 0. */
 static inline int clibiptc_append(struct clibiptc_table table, const char *_Nonnull chain,
 				  const void *_Nonnull entry)
 {
 	return CLIBIPTC_RESULT(CLIBIPTC_(table, append_entry, chain, entry, table.handle));
 }
 
-static inline int clibiptc_prepend(struct clibiptc_table table, const char *_Nonnull chain,
-				   const void *_Nonnull entry)
+static inline int clibiptc_insert(struct clibiptc_table table, const char *_Nonnull chain,
+				  const void *_Nonnull entry, unsigned int number)
 {
-	return CLIBIPTC_RESULT(CLIBIPTC_(table, insert_entry, chain, entry, 0, table.handle));
+	return CLIBIPTC_RESULT(CLIBIPTC_(table, insert_entry, chain, entry, number, table.handle));
 }
 
 /* Deletes the entry with this number, counted from 0. */
@@ -127,6 +127,28 @@ static inline const char *_Nonnull clibiptc_target(struct clibiptc_table table,
 	const char *name = CLIBIPTC_(table, get_target, entry, table.handle);
 
 	return name ? name : "";
+}
+
+/* [layout] The length of an entry with its matches and its target. */
+static inline size_t clibiptc_size(bool is_ipv6, const void *_Nonnull entry)
+{
+	return is_ipv6 ? ((const struct ip6t_entry *)entry)->next_offset :
+			 ((const struct ipt_entry *)entry)->next_offset;
+}
+
+/*
+ * [layout] Copies an entry of the table in the form in which it can be added again: the kernel
+ * says where a jump goes by an offset, the library wants to be told by name.
+ */
+static inline void clibiptc_copy(struct clibiptc_table table, const void *_Nonnull entry,
+				 void *_Nonnull copy)
+{
+	size_t offset = table.is_ipv6 ? ((const struct ip6t_entry *)entry)->target_offset :
+					((const struct ipt_entry *)entry)->target_offset;
+	struct xt_entry_target *target = (void *)((char *)copy + offset);
+
+	memcpy(copy, entry, clibiptc_size(table.is_ipv6, entry));
+	strncpy(target->u.user.name, clibiptc_target(table, entry), sizeof(target->u.user.name) - 1);
 }
 
 /* [layout] How many packets the entry has matched. */

@@ -24,23 +24,22 @@ struct LegacyWriter: RuleWriter {
     ///
     /// Tables cannot change together. In this order a family that is to be dropped is dropped
     /// before its redirection ends, and one that is to be redirected is redirected before it
-    /// stops being dropped: nothing gets out in between.
+    /// stops being dropped: nothing gets out in between. When one cannot be written, those
+    /// before it are put back.
     func write(
         _ rules: RuleSet, in namespace: NetworkNamespace
     ) async throws(RedirectionError) {
         try await locked(namespace, "write legacy tables") { () throws(KernelError) in
             let tables = rules.legacyTables(for: try families(of: rules))
-            for table in tables { try edit(table.place, to: table) }
             let kept = tables.map(\.place)
-            for place in Self.places where !kept.contains(where: { $0 == place }) {
-                try erase(place)
-            }
+            let left = try Self.present().filter { place in !kept.contains { $0 == place } }
+            try edit(tables.map { ($0.place, $0) } + left.map { ($0, nil) })
         }
     }
 
     func erase(in namespace: NetworkNamespace) async throws(RedirectionError) {
         try await locked(namespace, "clear legacy tables") { () throws(KernelError) in
-            for place in Self.places { try erase(place) }
+            try edit(try Self.present().map { ($0, nil) })
         }
     }
 
@@ -83,38 +82,85 @@ struct LegacyWriter: RuleWriter {
         return families
     }
 
-    private func erase(_ place: Place) throws(KernelError) {
-        // Opening a table makes it, and a table that exists costs every packet a little.
-        guard try XTable.exists(place.name.rawValue, place.family) else { return }
-        try edit(place, to: nil)
+    /// The tables that are there, in the order in which what they hold is removed.
+    ///
+    /// Opening a table makes it, and a table that exists costs every packet a little.
+    private static func present() throws(KernelError) -> [Place] {
+        var present: [Place] = []
+        for place in places where try XTable.exists(place.name.rawValue, place.family) {
+            present.append(place)
+        }
+        return present
     }
 
-    /// Replaces our part of one table: a new one for the old, or `nil` for nothing.
+    /// Replaces our part of each table, in order: a new one for the old, or `nil` for nothing.
+    ///
+    /// All are changed or none: on an error those changed already are put back, the last first,
+    /// by which traffic meets the same states as before in the opposite order.
+    private func edit(
+        _ changes: [(place: Place, wanted: LegacyTable?)]
+    ) throws(KernelError) {
+        var done: [(place: Place, before: LegacySnapshot)] = []
+        for (place, wanted) in changes {
+            do throws(KernelError) {
+                let before = try edit(place) { (table) throws(KernelError) in
+                    if let wanted { try fill(&table, wanted) }
+                }
+                done.append((place, before))
+            } catch {
+                throw putBack(done, after: error)
+            }
+        }
+    }
+
+    /// Returns `error`, with a word on what could not be put back.
+    private func putBack(
+        _ done: [(place: Place, before: LegacySnapshot)], after error: KernelError
+    ) -> KernelError {
+        var failures: [String] = error.detail.map { [$0] } ?? []
+        for (place, before) in done.reversed() {
+            do throws(KernelError) {
+                _ = try edit(place, before.fill)
+            } catch {
+                failures.append("\(place.family) \(place.name) could not be put back: \(error)")
+            }
+        }
+        let detail = failures.isEmpty ? nil : failures.joined(separator: "; ")
+        return KernelError(error.call, error.errno, detail: detail)
+    }
+
+    /// Replaces our part of one table by what `fill` adds, and returns what it was.
     ///
     /// Whoever changes the table between our reading and our writing, without the lock, makes
     /// the kernel answer `EAGAIN`; then we read again.
-    private func edit(_ place: Place, to wanted: LegacyTable?) throws(KernelError) {
+    private func edit(
+        _ place: Place, _ fill: (inout XTable) throws(KernelError) -> Void
+    ) throws(KernelError) -> LegacySnapshot {
         for _ in 0..<9 {
             do throws(KernelError) {
-                return try attempt(place, to: wanted)
+                return try attempt(place, fill)
             } catch {
                 guard error.errno == .resourceTemporarilyUnavailable else { throw error }
             }
         }
-        try attempt(place, to: wanted)
+        return try attempt(place, fill)
     }
 
-    private func attempt(_ place: Place, to wanted: LegacyTable?) throws(KernelError) {
+    private func attempt(
+        _ place: Place, _ fill: (inout XTable) throws(KernelError) -> Void
+    ) throws(KernelError) -> LegacySnapshot {
         var table = try XTable.open(place.name.rawValue, place.family)
+        let before = LegacySnapshot(of: table, builtIn: place.name.builtIn)
         let ours = table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }
-        guard wanted != nil || !ours.isEmpty else { return }
         for chain in place.name.builtIn {
             try table.deleteRules(of: chain) { $0.target.hasPrefix(LegacyTable.prefix) }
         }
         for chain in ours { try table.flush(chain) }
         for chain in ours { try table.delete(chain) }
-        if let wanted { try fill(&table, wanted) }
+        try fill(&table)
+        // Of a table in which nothing changed, libiptc writes nothing.
         try table.commit()
+        return before
     }
 
     /// Adds our chains, and the jumps to them as the *first* rules of the built-in chains.

@@ -18,11 +18,35 @@ struct NFTWriter: RuleWriter {
     func write(_ rules: RuleSet, in namespace: NetworkNamespace) throws(RedirectionError) {
         do throws(KernelError) {
             var connection = try NFTConnection.open(in: namespace)
-            let present = try connection.chains(of: Self.table)
-            try connection.commit(Self.batch(rules.nftChains, replacing: present))
+            try Self.replace(rules.nftChains, by: &connection)
         } catch {
-            throw Mechanism.nft.error(error, during: "write table inet \(Self.table)")
+            let step = "write table inet \(Self.table)"
+            // Here it says that something is gone as much as that the kernel lacks something.
+            if error.errno == .noSuchFileOrDirectory { throw .kernel(error, during: step) }
+            throw Mechanism.nft.error(error, during: step)
         }
+    }
+
+    /// Whoever removes what we have just read, by `nft flush ruleset` say, makes the kernel
+    /// answer `ENOENT` to our removing it, and nothing is changed; then we read again.
+    private static func replace(
+        _ contents: [NFTChainContents], by connection: inout NFTConnection
+    ) throws(KernelError) {
+        for _ in 0..<9 {
+            do throws(KernelError) {
+                return try attempt(contents, by: &connection)
+            } catch {
+                guard error.errno == .noSuchFileOrDirectory else { throw error }
+            }
+        }
+        try attempt(contents, by: &connection)
+    }
+
+    private static func attempt(
+        _ contents: [NFTChainContents], by connection: inout NFTConnection
+    ) throws(KernelError) {
+        let present = try connection.chains(of: table)
+        try connection.commit(batch(contents, replacing: present))
     }
 
     private static func batch(

@@ -51,31 +51,21 @@ package struct NFTConnection: ~Copyable {
         try dump(NFT_MSG_GETRULE, table).map(InstalledRule.init(attributes:))
     }
 
-    /// Asks for all objects of a kind, and again if they changed while the kernel answered.
+    /// Asks for all objects of a kind.
     private mutating func dump(
         _ type: nf_tables_msg_types, _ table: String
     ) throws(KernelError) -> [[NetlinkAttribute]] {
-        for _ in 0..<10 {
-            var message = NetlinkMessage(
-                Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
-                flags: NLM_F_REQUEST | NLM_F_DUMP)
-            message.add(
-                header: nfgenmsg(nfgen_family: NFTBatch.inet, version: 0, res_id: 0))
-            // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
-            message.add(Int(NFTA_RULE_TABLE.rawValue), table)
-            let replies = try socket.request(message, "list nf_tables table \(table)")
-            let isTorn = replies.contains { reply in
-                (reply.loadInteger(at: 6, as: UInt16.self) ?? 0) & UInt16(NLM_F_DUMP_INTR) != 0
-            }
-            if isTorn { continue }
-            // Kernels differ in whether they filter by table, so it is done again here.
-            return replies.map { $0.netlinkAttributes(from: 20) }.filter { attributes in
-                attributes.contains { $0.type == 1 && String(netlink: $0.value) == table }
-            }
+        var message = NetlinkMessage(
+            Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
+            flags: NLM_F_REQUEST | NLM_F_DUMP)
+        message.add(header: nfgenmsg(nfgen_family: NFTBatch.inet, version: 0, res_id: 0))
+        // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
+        message.add(Int(NFTA_RULE_TABLE.rawValue), table)
+        let replies = try socket.dump(message, "list nf_tables table \(table)")
+        // Kernels differ in whether they filter by table, so it is done again here.
+        return replies.map { $0.netlinkAttributes(from: 20) }.filter { attributes in
+            attributes.contains { $0.type == 1 && String(netlink: $0.value) == table }
         }
-        throw KernelError(
-            "list nf_tables table \(table)", .resourceTemporarilyUnavailable,
-            detail: "it changed during each of 10 attempts")
     }
 }
 

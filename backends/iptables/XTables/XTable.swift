@@ -88,6 +88,31 @@ package struct XTable: ~Copyable {
         return rules
     }
 
+    /// A rule as the table had it, modules' data and counters included, to be added again.
+    package struct SavedRule: Sendable {
+        /// A verdict, a chain or a module.
+        package let target: String
+        fileprivate let bytes: [UInt8]
+    }
+
+    /// The rules of a chain, in order, for keeping.
+    package func savedRules(of chain: String) -> [SavedRule] {
+        var rules: [SavedRule] = []
+        var next = unsafe clibiptc_first_entry(table, chain)
+        while let entry = unsafe next {
+            let size = unsafe clibiptc_size(table.is_ipv6, entry)
+            let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+                guard let copy = buffer.baseAddress else { return }
+                unsafe clibiptc_copy(table, entry, copy)
+                count = size
+            }
+            let target = unsafe String(cString: clibiptc_target(table, entry))
+            rules.append(SavedRule(target: target, bytes: bytes))
+            unsafe next = clibiptc_next_entry(table, entry)
+        }
+        return rules
+    }
+
     // MARK: Changing
 
     package mutating func create(_ chain: String) throws(KernelError) {
@@ -114,9 +139,23 @@ package struct XTable: ~Copyable {
     /// Makes `rule` the first of the chain.
     package mutating func prepend(_ rule: XTRule, to chain: String) throws(KernelError) {
         let status = unsafe XTEntry(rule, family).withPointer { entry in
-            unsafe clibiptc_prepend(table, chain, entry)
+            unsafe clibiptc_insert(table, chain, entry, 0)
         }
         try check(status, "insert_entry(\(chain) \(rule))")
+    }
+
+    package mutating func append(_ rule: SavedRule, to chain: String) throws(KernelError) {
+        let status = unsafe clibiptc_append(table, chain, rule.bytes)
+        try check(status, "append_entry(\(chain) \(rule.target))")
+    }
+
+    /// Adds `rule` so that it has this number in the chain, or is the last of a shorter one.
+    package mutating func insert(
+        _ rule: SavedRule, at number: Int, of chain: String
+    ) throws(KernelError) {
+        let number = UInt32(clamping: min(number, rules(in: chain).count))
+        let status = unsafe clibiptc_insert(table, chain, rule.bytes, number)
+        try check(status, "insert_entry(\(chain) \(rule.target))")
     }
 
     /// Deletes the rules of `chain` that `isUnwanted` picks; the others keep order and counters.
