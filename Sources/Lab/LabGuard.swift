@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import EBPFBackend
 internal import LinuxKernel
 internal import Synchronization
 
@@ -111,6 +112,8 @@ package final class LabGuard: Sendable {
         // Whatever ends the wait ends the lab.
         let end = Result { try OwnedDescriptor(duplicating: 0).readAll() }
         try remains.remove()
+        // An owner that was killed may have been at its assessment.
+        try Cgroup.sweep(prefix: EBPFBackend.probePrefix)
         _ = try end.get()
     }
 }
