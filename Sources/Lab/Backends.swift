@@ -29,13 +29,16 @@ package enum Backends {
     }
 
     /// A node's own instance, for the workloads below `node`.
+    ///
+    /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
+    /// machine's, which this would make and leave where no iptables is installed.
     package static func make(
-        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod
+        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String
     ) async throws -> any RedirectionBackend {
         switch mechanism {
         case .ebpf: try await EBPFBackend.load(attachingTo: node, inbound: inbound)
         case .nft: IPTablesBackend(.nft)
-        case .legacy: IPTablesBackend(.legacy)
+        case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
         }
     }
 }

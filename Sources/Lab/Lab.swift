@@ -4,6 +4,7 @@ internal import FoundationEssentials
 package import LinuxKernel
 package import RedirectionEngine
 internal import RedirectionModel
+internal import SystemPackage
 
 /// Two nodes, their pods, and a sidecar in every pod, on one machine.
 ///
@@ -40,17 +41,16 @@ package final class Lab: Sendable {
         defer { processes.reap() }
         return try await withTaskCancellationHandler {
             do {
-                try guardian.start()
+                try await LabClaim.make(for: identity) { try guardian.start() }
                 let builder = LabBuilder(configuration, identity, processes)
                 let value = try await body(builder.build(progress))
                 try guardian.finish()
                 return value
             } catch {
-                try? guardian.finish()
-                throw error
+                throw guardian.finish(after: error)
             }
         } onCancel: {
-            try? guardian.finish()
+            InterruptFailures.collect { () throws(LabError) in try guardian.finish() }
         }
     }
 
@@ -63,8 +63,10 @@ package final class Lab: Sendable {
         do throws(KernelError) {
             _ = try NetworkNamespace.create()
         } catch {
-            throw .notRoot
+            let isRefused = error.errno == .notPermitted || error.errno == .permissionDenied
+            throw isRefused ? .notRoot : .unsupported("\(error)")
         }
+        guard FileManager.default.fileExists(atPath: "/etc/hosts") else { throw .noHosts }
     }
 }
 
@@ -133,7 +135,8 @@ private struct LabBuilder: Sendable {
         var backends: [String: any RedirectionBackend] = [:]
         for node in topology.nodes {
             let backend = try await Backends.make(
-                mechanism, on: try cgroup(node), inbound: configuration.inbound)
+                mechanism, on: try cgroup(node), inbound: configuration.inbound,
+                lockFile: identity.directory + "/xtables.lock")
             backends[node.name] = backend
             for pod in node.pods {
                 guard let namespace = network.pods[pod.name] else { continue }

@@ -3,6 +3,9 @@
 /// Why the lab cannot do what was asked, with what to do about it.
 package enum LabError: Error, Hashable {
     case notRoot
+    /// The machine lacks something else.
+    case unsupported(String)
+    case noHosts
     case noCgroup2
     case alreadyUp(pid: Int32)
     case notUp
@@ -14,6 +17,10 @@ package enum LabError: Error, Hashable {
     case noClient(String)
     case guardFailed(String)
     case keeperFailed(String)
+    /// One thing failed, and then so did taking the lab down.
+    case leftBehind(String, after: String)
+    /// The lab that is up is not what the options ask for.
+    case otherLab(String)
 }
 
 extension LabError: CustomStringConvertible {
@@ -21,6 +28,10 @@ extension LabError: CustomStringConvertible {
         switch self {
         case .notRoot:
             "the lab makes network namespaces and cgroups: run it as root (sudo swerve lab ...)"
+        case .unsupported(let reason): "a lab cannot be built here: \(reason)"
+        case .noHosts:
+            "there is no /etc/hosts for the pods to see theirs in place of: make one, it may be "
+                + "empty (touch /etc/hosts)"
         case .noCgroup2:
             "no cgroup2 hierarchy is mounted: mount one (mount -t cgroup2 none /sys/fs/cgroup)"
         case .alreadyUp(let pid):
@@ -36,6 +47,10 @@ extension LabError: CustomStringConvertible {
         case .guardFailed(let reason):
             "the lab's guard failed (\(reason)): `swerve lab down` removes what is left"
         case .keeperFailed(let reason): reason
+        case .leftBehind(let failure, let error): "\(failure); before that: \(error)"
+        case .otherLab(let difference):
+            "the lab that is up \(difference): leave the option out to use it, or take it down "
+                + "with `swerve lab down`"
         }
     }
 

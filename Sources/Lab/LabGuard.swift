@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import EBPFBackend
 internal import LinuxKernel
 internal import Synchronization
 
@@ -72,6 +73,17 @@ package final class LabGuard: Sendable {
         if let failure { throw failure }
     }
 
+    /// As `finish`, when `error` is on its way out already; returns what is to be thrown.
+    func finish(after error: any Error) -> any Error {
+        do throws(LabError) {
+            try finish()
+            return error
+        } catch let failure {
+            let isNews = error as? LabError != failure
+            return isNews ? LabError.leftBehind("\(failure)", after: "\(error)") : failure
+        }
+    }
+
     private static func outcome(of child: ChildProcess) -> LabError? {
         do throws(KernelError) {
             guard let status = try child.waitForExit(within: .seconds(20)) else {
@@ -97,7 +109,11 @@ package final class LabGuard: Sendable {
         try remains.create()
         // An owner that is gone already is noticed below.
         try? OwnedDescriptor(duplicating: 1).write(ready)
-        _ = try OwnedDescriptor(duplicating: 0).readAll()
+        // Whatever ends the wait ends the lab.
+        let end = Result { try OwnedDescriptor(duplicating: 0).readAll() }
         try remains.remove()
+        // An owner that was killed may have been at its assessment.
+        try Cgroup.sweep(prefix: EBPFBackend.probePrefix)
+        _ = try end.get()
     }
 }

@@ -27,17 +27,15 @@ package struct LabIdentity: Hashable, Sendable {
     /// A name for a new lab of this process.
     package static func next(_ purpose: Purpose) throws(KernelError) -> LabIdentity {
         LabIdentity(
-            purpose: purpose, owner: try .current(), pidNamespace: try currentPidNamespace(),
+            purpose: purpose, owner: try .current(),
+            pidNamespace: try ProcessIdentity.currentPidNamespace(),
             number: counter.wrappingAdd(1, ordering: .relaxed).newValue)
-    }
-
-    private static func currentPidNamespace() throws(KernelError) -> UInt64 {
-        try OwnedDescriptor.open("/proc/self/ns/pid").inode()
     }
 
     /// True when the owner was a process of this pid namespace, and is gone.
     package var isOrphan: Bool {
-        guard let here = try? Self.currentPidNamespace(), here == pidNamespace else { return false }
+        guard let here = try? ProcessIdentity.currentPidNamespace(), here == pidNamespace
+        else { return false }
         return !owner.isRunning
     }
 
@@ -54,7 +52,7 @@ package struct LabIdentity: Hashable, Sendable {
     /// `$XDG_RUNTIME_DIR/swerve/lab`, or `/run/swerve/lab`.
     package static var baseDirectory: String { runtimeDirectory + "/swerve/lab" }
 
-    private static var runtimeDirectory: String {
+    static var runtimeDirectory: String {
         let named = ProcessInfo.processInfo.environment["XDG_RUNTIME_DIR"] ?? ""
         return named.hasPrefix("/") ? named : "/run"
     }

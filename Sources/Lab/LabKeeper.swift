@@ -9,37 +9,43 @@ package enum LabKeeper {
 
     /// Starts a keeper with these arguments of `swerve`, and waits until its lab is up.
     package static func start(_ arguments: [String], executable: String) async throws {
-        try refuseSecond()
+        let keeper = Keeper()
+        try await withTaskCancellationHandler {
+            let words = try launch(keeper, [executable] + arguments)
+            try waitForGreeting(words, from: keeper)
+        } onCancel: {
+            InterruptFailures.collect { () throws(LabError) in try keeper.interrupt() }
+        }
+    }
+
+    /// Returns what the keeper will say.
+    private static func launch(
+        _ keeper: Keeper, _ command: [String]
+    ) throws -> OwnedDescriptor {
         let words = try OwnedDescriptor.pipe()
         let nothing = try OwnedDescriptor.open("/dev/null")
-        var birth = ChildProcess.Birth([executable] + arguments)
+        var birth = ChildProcess.Birth(command)
         birth.environment += LabIdentity.environment
         birth.input = nothing.rawValue
         birth.output = words.writer.rawValue
         birth.error = words.writer.rawValue
         birth.startsSession = true
-        let keeper = try ChildProcess.start(birth)
-        let reader = words.takeReader()
-        try await withTaskCancellationHandler {
-            try waitForGreeting(reader, from: keeper)
-        } onCancel: {
-            try? keeper.signal(Signal.terminate.rawValue)
-            _ = try? keeper.waitForExit(within: .seconds(20))
-        }
+        try keeper.start(birth)
+        return words.takeReader()
     }
 
     private static func waitForGreeting(
-        _ reader: borrowing OwnedDescriptor, from keeper: ChildProcess
+        _ reader: borrowing OwnedDescriptor, from keeper: Keeper
     ) throws {
         var said: [UInt8] = []
         while !String(decoding: said, as: UTF8.self).hasSuffix(greeting) {
             guard try reader.waitForInput(.seconds(60)) else {
-                try keeper.signal(Signal.terminate.rawValue)
+                try keeper.stop()
                 throw LabError.keeperFailed("the lab is not up after a minute; it was stopped")
             }
             let more = try reader.read(upTo: 4096)
             guard !more.isEmpty else {
-                _ = try keeper.waitForExit(within: .seconds(20))
+                try keeper.stop()
                 throw LabError.keeperFailed(Self.reason(String(decoding: said, as: UTF8.self)))
             }
             said += more
@@ -50,13 +56,6 @@ package enum LabKeeper {
         let text = text.trimmed
         guard !text.isEmpty else { return "the lab did not come up, and did not say why" }
         return text.hasPrefix("swerve: ") ? String(text.dropFirst("swerve: ".count)) : text
-    }
-
-    /// Throws when a lab is up already.
-    package static func refuseSecond() throws {
-        if let running = try LabState.running() {
-            throw LabError.alreadyUp(pid: running.owner.pid)
-        }
     }
 
     /// Takes the running lab down, and sweeps up after any that died; returns what was removed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import FoundationEssentials
-package import LinuxKernel
+internal import LinuxKernel
 internal import RedirectionModel
 internal import Synchronization
 
@@ -74,31 +74,5 @@ final class LabProcesses: Sendable {
             return children
         }
         for child in dead { _ = try? child.waitForExit(within: .seconds(2)) }
-    }
-}
-
-extension NetworkNamespace {
-    /// True when a TCP socket of the namespace listens on the port, proc_net_tcp.
-    package func hasListener(on port: UInt16) throws(KernelError) -> Bool {
-        let tables = try run { () throws(KernelError) in
-            try ["tcp", "tcp6"].map { name throws(KernelError) in
-                try readFile("/proc/thread-self/net/" + name)
-            }
-        }
-        return tables.contains { ListenerTable.isListening(port, in: $0) }
-    }
-}
-
-/// The text of `/proc/net/tcp`.
-enum ListenerTable {
-    /// `sl: local_address rem_address st ...`; state 0A is TCP_LISTEN.
-    static func isListening(_ port: UInt16, in table: String) -> Bool {
-        table.split(separator: "\n").dropFirst().contains { line in
-            let fields = line.split(separator: " ")
-            guard fields.count > 3, fields[3] == "0A",
-                let text = fields[1].split(separator: ":").last
-            else { return false }
-            return UInt16(text, radix: 16) == port
-        }
     }
 }

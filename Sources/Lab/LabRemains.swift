@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import EBPFBackend
 internal import FoundationEssentials
 package import LinuxKernel
 internal import SystemPackage
@@ -12,11 +13,16 @@ package struct LabRemains: Sendable {
 
     package init(_ identity: LabIdentity) { self.identity = identity }
 
-    /// Makes both, empty.
+    /// Makes both, empty; or neither.
     package func create() throws {
-        try FileManager.default.createDirectory(
-            atPath: identity.directory, withIntermediateDirectories: true)
-        try identity.cgroup().create()
+        do {
+            try FileManager.default.createDirectory(
+                atPath: identity.directory, withIntermediateDirectories: true)
+            try identity.cgroup().create()
+        } catch {
+            try? removeDirectory()
+            throw error
+        }
     }
 
     /// Ends every process of the lab and removes what it left.
@@ -35,6 +41,10 @@ package struct LabRemains: Sendable {
                 if ContinuousClock.now >= deadline { throw error }
             }
         }
+        try removeDirectory()
+    }
+
+    private func removeDirectory() throws {
         do {
             try FileManager.default.removeItem(atPath: identity.directory)
         } catch {
@@ -42,13 +52,6 @@ package struct LabRemains: Sendable {
             if FileManager.default.fileExists(atPath: identity.directory) { throw error }
         }
         removeBaseDirectories()
-    }
-
-    /// True while anything of it is there.
-    package var isPresent: Bool {
-        let cgroup = try? identity.cgroup().path
-        return FileManager.default.fileExists(atPath: identity.directory)
-            || cgroup.map { FileManager.default.fileExists(atPath: $0) } ?? false
     }
 
     /// Waits for the last process to be gone.
@@ -109,6 +112,7 @@ extension LabRemains {
     package static func sweep() throws -> [LabIdentity] {
         let orphans = try all().filter(\.identity.isOrphan)
         for orphan in orphans { try orphan.remove() }
+        try Cgroup.sweep(prefix: EBPFBackend.probePrefix)
         return orphans.map(\.identity)
     }
 }

@@ -34,13 +34,6 @@ package struct Cgroup: Hashable, Sendable {
         } catch  where error.errno == .fileExists {}
     }
 
-    /// Makes a child with a name nobody has used, for what must not meet anything else.
-    package static func createUnique(prefix: String) throws(KernelError) -> Cgroup {
-        let cgroup = try root().child("\(prefix)-\(UInt64.random(in: 0 ... .max))")
-        try cgroup.create()
-        return cgroup
-    }
-
     /// Opens the directory, for bpf(2) to attach to.
     package func open() throws(KernelError) -> OwnedDescriptor {
         try OwnedDescriptor.open(path, .directory)

@@ -28,6 +28,11 @@ extension NetworkNamespace {
         return found
     }
 
+    /// True when a TCP socket of the namespace listens on the port.
+    package func hasListener(on port: UInt16) throws(KernelError) -> Bool {
+        try !inodes(listeningOn: port).isEmpty
+    }
+
     /// The listening sockets' inodes, as the namespace's own tables list them.
     private func inodes(listeningOn port: UInt16) throws(KernelError) -> [UInt64: AddressFamily] {
         var inodes: [UInt64: AddressFamily] = [:]
@@ -35,13 +40,7 @@ extension NetworkNamespace {
             let table = try run { () throws(KernelError) in
                 try readFile("/proc/thread-self/net/\(name)")
             }
-            for line in table.split(separator: "\n").dropFirst() {
-                // proc(5): slot, local address:port, remote, state (0A listens), … inode.
-                let fields = line.split(separator: " ")
-                guard fields.count > 9, fields[3] == "0A",
-                    let local = fields[1].split(separator: ":").last,
-                    UInt16(local, radix: 16) == port, let inode = UInt64(fields[9])
-                else { continue }
+            for inode in ListenerTable.inodes(listeningOn: port, in: table) {
                 inodes[inode] = family
             }
         }
@@ -53,6 +52,22 @@ extension NetworkNamespace {
         let here = Set(
             all.filter { (try? NetworkNamespace.open("/proc/\($0)/ns/net")) == self })
         return all.filter(here.contains) + all.filter { !here.contains($0) }
+    }
+}
+
+/// The text of `/proc/net/tcp`.
+package enum ListenerTable {
+    /// The inodes of the sockets that listen on `port`.
+    package static func inodes(listeningOn port: UInt16, in table: String) -> [UInt64] {
+        table.split(separator: "\n").dropFirst().compactMap { line in
+            // proc(5): slot, local address:port, remote, state (0A listens), … inode.
+            let fields = line.split(separator: " ")
+            guard fields.count > 9, fields[3] == "0A",
+                let local = fields[1].split(separator: ":").last,
+                UInt16(local, radix: 16) == port
+            else { return nil }
+            return UInt64(fields[9])
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CLinuxShims
+internal import SystemPackage
 
 /// A file descriptor with one owner, closed when the owner goes.
 package struct OwnedDescriptor: ~Copyable, Sendable {
@@ -19,13 +20,6 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
         // EBADF here means that somebody closed a number we own, and perhaps reused it.
         let status = clinux_close(rawValue)
         precondition(status != -9, "descriptor \(rawValue) was closed behind its owner's back")
-    }
-
-    /// Hands the number over to someone who will close it.
-    package consuming func release() -> CInt {
-        let value = rawValue
-        discard self
-        return value
     }
 }
 
@@ -116,9 +110,20 @@ extension OwnedDescriptor {
 
     package func write(_ text: String) throws(KernelError) { try write(Array(text.utf8)) }
 
+    /// Takes the lock of what is open, flock(2), if nobody has it; it lasts as long as this.
+    package func tryLock() throws(KernelError) -> Bool {
+        let status = clinux_lock(rawValue)
+        if status == -Errno.wouldBlock.rawValue { return false }
+        try kernel("flock") { status }
+        return true
+    }
+
     /// Waits until there is something to read, or the other end is gone; false on timeout.
     package func waitForInput(_ limit: Duration) throws(KernelError) -> Bool {
-        let milliseconds = CInt(limit / .milliseconds(1))
+        // poll(2) knows whole milliseconds, and none below zero but for ever; a short wait must
+        // not become a busy loop, nor a long one an overflow.
+        let wish = (limit / .milliseconds(1)).rounded(.up)
+        let milliseconds = CInt(min(max(wish, 0), Double(CInt.max)))
         return try kernel("poll") { clinux_poll_input(rawValue, milliseconds) } != 0
     }
 }

@@ -39,6 +39,11 @@ package struct ProcessIdentity: Hashable, Sendable, Codable {
         return identity
     }
 
+    /// Where the numbers of processes that this process sees mean something.
+    package static func currentPidNamespace() throws(KernelError) -> UInt64 {
+        try OwnedDescriptor.open("/proc/self/ns/pid").inode()
+    }
+
     package var isRunning: Bool { ProcessIdentity(running: pid) == self }
 
     /// Sends a signal, unless the process is gone.

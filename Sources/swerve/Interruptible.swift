@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import Lab
 internal import LinuxKernel
 internal import Synchronization
 
@@ -32,7 +33,9 @@ func runInterruptibly(
         guard let signal = try signals.next(), !ignoring.contains(signal) else { continue }
         isInterrupted.withLock { $0 = true }
         task.cancel()
-        _exit(Outcome.interrupted.rawValue)
+        let failures = InterruptFailures.all
+        for failure in failures { Console.complain("swerve: \(failure)") }
+        _exit((failures.isEmpty ? Outcome.interrupted : .failure).rawValue)
     }
 }
 

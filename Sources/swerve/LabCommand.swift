@@ -42,7 +42,6 @@ struct LabUpCommand: ParsableCommand {
         }
         let announce = announce
         try runInterruptibly(ignoring: announce ? [.brokenPipe, .hangUp] : []) {
-            try LabKeeper.refuseSecond()
             try LabRemains.sweep()
             let progress: @Sendable (String) -> Void = { if !announce { Progress.show($0) } }
             try await Lab.with(configuration, progress: progress) { lab in
@@ -63,7 +62,8 @@ struct LabRunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Play the scene: the client asks every application.",
         discussion: """
-            In the lab that is up, or else in one built for the run with the options below.
+            In the lab that is up, if it is what the options ask for, or else in one built for \
+            the run.
             """)
 
     @OptionGroup var options: LabOptions
@@ -74,8 +74,10 @@ struct LabRunCommand: ParsableCommand {
     func run() throws {
         let configuration = options.configuration(.run)
         let view = RunView(json: json)
+        let options = options
         try runInterruptibly {
             if let state = try LabState.running() {
+                try options.check(state)
                 try view.play(in: state)
             } else {
                 try await Lab.with(configuration, progress: Progress.show) { lab in

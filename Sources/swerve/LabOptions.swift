@@ -24,12 +24,15 @@ extension InboundMethod: ExpressibleByArgument {}
 
 /// How to build a lab.
 struct LabOptions: ParsableArguments {
-    @Option(help: "What redirects: ebpf, nft, legacy, auto, or none for no redirection.")
-    var mechanism = MechanismArgument.auto
+    @Option(
+        help: """
+            What redirects: ebpf, nft, legacy, auto, or none for no redirection (default: auto).
+            """)
+    var mechanism: MechanismArgument?
 
     @Option(
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundMethod.preferred
+    var inbound: InboundMethod?
 
     @Option(
         help: ArgumentHelp(
@@ -43,16 +46,42 @@ struct LabOptions: ParsableArguments {
     var sidecar: String?
 
     func configuration(_ purpose: LabIdentity.Purpose) -> LabConfiguration {
-        var configuration = LabConfiguration(mechanism.wish)
-        configuration.inbound = inbound
+        var configuration = LabConfiguration((mechanism ?? .auto).wish)
+        if let inbound { configuration.inbound = inbound }
         configuration.sidecarCommand = sidecar
         configuration.purpose = purpose
         return configuration
     }
 
+    /// Throws when `lab` is not what the options that were given ask for.
+    func check(_ lab: LabState) throws {
+        if let mechanism, !mechanism.wish.fits(lab.mechanism) {
+            let own = lab.mechanism.map { "redirects by \($0)" } ?? "does not redirect"
+            throw LabError.otherLab("\(own), not as --mechanism \(mechanism.rawValue)")
+        }
+        if let inbound, inbound != lab.inbound {
+            throw LabError.otherLab("has --inbound \(lab.inbound.rawValue)")
+        }
+        if let sidecar, sidecar != lab.sidecarCommand {
+            throw LabError.otherLab("has another sidecar")
+        }
+    }
+
     /// The options again, for another process.
     var arguments: [String] {
-        ["--mechanism", mechanism.rawValue, "--inbound", inbound.rawValue]
+        (mechanism.map { ["--mechanism", $0.rawValue] } ?? [])
+            + (inbound.map { ["--inbound", $0.rawValue] } ?? [])
             + (sidecar.map { ["--sidecar", $0] } ?? [])
+    }
+}
+
+extension Wish? {
+    /// True when a lab with this mechanism, or without one, is what was wished for.
+    fileprivate func fits(_ mechanism: Mechanism?) -> Bool {
+        switch self {
+        case .exactly(let exact): mechanism == exact
+        case .automatic: mechanism != nil
+        case nil: mechanism == nil
+        }
     }
 }

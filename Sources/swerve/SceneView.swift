@@ -79,6 +79,8 @@ struct RunView: Sendable {
     let json: Bool
 
     func play(in lab: LabState) throws {
+        let mechanism = lab.mechanism.map { "\($0)" } ?? "none"
+        if !json { Console.say("mechanism  \(mechanism) (\(lab.reason))") }
         let exchanges = try Scene(in: lab).play { exchange in
             guard !json else { return }
             ExchangeView(exchange: exchange, hasForeignSidecar: lab.sidecarCommand != nil).show()

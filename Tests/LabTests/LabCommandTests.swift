@@ -62,6 +62,52 @@ struct LabCommandTests {
         }
     }
 
+    @Test func `of two labs started at once, one comes up`() async throws {
+        try await LabTestSupport.withRuntimeDirectory { runtime in
+            let arguments = ["lab", "up", "--mechanism", "none"]
+            let statuses = try await withThrowingTaskGroup { group in
+                for _ in 0..<2 {
+                    group.addTask {
+                        try LabTestSupport.swerve(arguments, runtime: runtime).status
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses.sorted() == [0, 1])
+            let down = try LabTestSupport.swerve(["lab", "down"], runtime: runtime)
+            #expect(down.status == 0, "\(down.error)")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: runtime) == [])
+        }
+    }
+
+    @Test func `a run with options takes the lab that is up only if it has them`() async throws {
+        try await inRunningLab { runtime in
+            let other = try LabTestSupport.swerve(
+                ["lab", "run", "--mechanism", "legacy"], runtime: runtime)
+            #expect(other.status == 1)
+            #expect(other.error.contains("--mechanism legacy"))
+            let same = try LabTestSupport.swerve(
+                ["lab", "run", "--mechanism", "none"], runtime: runtime)
+            #expect(same.status == 0, "\(same.error)")
+            #expect(same.output.contains("mechanism  none (redirection is off)"))
+        }
+    }
+
+    @Test func `a killed probe's cgroup is swept, and a living one's is not`() throws {
+        let namespace = try ProcessIdentity.currentPidNamespace()
+        let own = try ProcessIdentity.current()
+        let root = try Cgroup.root()
+        let prefix = "swerve-sweep-test"
+        let alive = try Cgroup.createUnique(prefix: prefix)
+        // The same number, but an earlier process's.
+        let dead = root.child("\(prefix)-\(namespace).\(own.pid).\(own.startTime - 1).1")
+        try dead.create()
+        try Cgroup.sweep(prefix: prefix)
+        #expect(!FileManager.default.fileExists(atPath: dead.path))
+        #expect(FileManager.default.fileExists(atPath: alive.path))
+        try alive.remove()
+    }
+
     @Test func `any command can be the sidecar, as the preset's user`() async throws {
         let fake = """
             python3 -c 'import os, socket, time

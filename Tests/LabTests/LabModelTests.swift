@@ -162,13 +162,13 @@ private func record(
 
     @Test func `only a listening socket on the port counts as listening`() {
         let table = """
-              sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt
-               0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000
-               1: 0100007F:1F91 00000000:0000 01 00000000:00000000 00:00000000 00000000
+              sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode
+               0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 77
+               1: 0100007F:1F91 00000000:0000 01 00000000:00000000 00:00000000 00000000 0 0 78
             """
-        #expect(ListenerTable.isListening(8080, in: table))
-        #expect(!ListenerTable.isListening(8081, in: table))
-        #expect(!ListenerTable.isListening(80, in: table))
+        #expect(ListenerTable.inodes(listeningOn: 8080, in: table) == [77])
+        #expect(ListenerTable.inodes(listeningOn: 8081, in: table) == [])
+        #expect(ListenerTable.inodes(listeningOn: 80, in: table) == [])
     }
 
     @Test func `the client's report is the last line, whatever the answer is`() {

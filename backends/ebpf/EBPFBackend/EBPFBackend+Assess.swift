@@ -7,8 +7,13 @@ package import RedirectionEngine
 extension EBPFBackend {
     /// What this kernel has of the mechanism, found out by doing.
     package static func assess() -> Assessment {
-        Assessment(.ebpf, programReports + helperReports + mapReports + [attachReport])
+        // What a killed probe left is no part of the answer; nor is that it cannot be removed.
+        try? Cgroup.sweep(prefix: probePrefix)
+        return Assessment(.ebpf, programReports + helperReports + mapReports + [attachReport])
     }
+
+    /// How the cgroups begin that an assessment makes.
+    package static let probePrefix = "swerve-probe"
 
     private static var programReports: [FeatureReport] {
         [
@@ -66,7 +71,7 @@ extension EBPFBackend {
     /// Attaches a program that does nothing to a cgroup made for it, and removes both.
     private static var attachReport: FeatureReport {
         let answer = BPFProbe.answer { () throws(KernelError) in
-            let cgroup = try Cgroup.createUnique(prefix: "swerve-probe")
+            let cgroup = try Cgroup.createUnique(prefix: probePrefix)
             let link: BPFLink
             do throws(KernelError) {
                 let program = try BPFProgram.load(

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+
+extension Cgroup {
+    /// Makes a cgroup with a name nobody has used, for what must not meet anything else.
+    ///
+    /// The name says whose it is, so that what its owner leaves when it is killed can be told
+    /// from what is in use.
+    package static func createUnique(prefix: String) throws(KernelError) -> Cgroup {
+        let owner = try ProcessIdentity.current()
+        let namespace = try ProcessIdentity.currentPidNamespace()
+        let number = UInt64.random(in: 0 ... .max)
+        let name = "\(prefix)-\(namespace).\(owner.pid).\(owner.startTime).\(number)"
+        let cgroup = try root().child(name)
+        try cgroup.create()
+        return cgroup
+    }
+
+    /// Removes the empty cgroups that `createUnique` made for processes that are gone.
+    package static func sweep(prefix: String) throws(KernelError) {
+        let root = try root()
+        let here = try ProcessIdentity.currentPidNamespace()
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? []
+        for name in names where name.hasPrefix(prefix + "-") {
+            let parts = name.dropFirst(prefix.count + 1).split(separator: ".")
+            // In another pid namespace, the owner's number means nothing.
+            guard parts.count == 4, UInt64(parts[0]) == here, let pid = Int32(parts[1]),
+                let startTime = UInt64(parts[2])
+            else { continue }
+            guard !ProcessIdentity(pid: pid, startTime: startTime).isRunning else { continue }
+            try root.child(name).remove()
+        }
+    }
+}
