@@ -148,7 +148,8 @@ static inline void clibiptc_copy(struct clibiptc_table table, const void *_Nonnu
 	struct xt_entry_target *target = (void *)((char *)copy + offset);
 
 	memcpy(copy, entry, clibiptc_size(table.is_ipv6, entry));
-	strncpy(target->u.user.name, clibiptc_target(table, entry), sizeof(target->u.user.name) - 1);
+	strncpy(target->u.user.name, clibiptc_target(table, entry),
+		sizeof(target->u.user.name) - 1);
 }
 
 /* [layout] How many packets the entry has matched. */
