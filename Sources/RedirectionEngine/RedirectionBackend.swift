@@ -11,6 +11,7 @@ package import RedirectionModel
 /// - `apply` is atomic as traffic sees it: the old plan or the new one, never a gap.
 /// - `apply` of a plan the backend cannot express exactly throws `.inexpressible` and changes
 ///   nothing.
+/// - `apply` to a workload in our own network namespace throws `.ownNamespace`.
 /// - `apply` of a plan that is off leaves nothing installed, as `remove` does.
 /// - `remove` succeeds for a workload the backend does not know.
 /// - `installed` reads the kernel, not memory, so that a restarted agent can take over.

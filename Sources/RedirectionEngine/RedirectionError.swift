@@ -8,6 +8,8 @@ package enum RedirectionError: Error, Hashable {
     case unsupported(feature: String, because: String)
     /// The plan says something this backend cannot carry out exactly; try another backend.
     case inexpressible(part: String, mechanism: Mechanism)
+    /// The workload shares our own network namespace: its rules would be the machine's.
+    case ownNamespace(workload: String)
     /// A limit of the kernel or of a map is reached; nothing was truncated, nothing applied.
     case limit(String)
     /// The kernel refused a step for a reason of its own; retry with backoff.
@@ -21,6 +23,11 @@ extension RedirectionError: CustomStringConvertible {
             "this kernel has no \(feature): \(reason)"
         case .inexpressible(let part, let mechanism):
             "\(mechanism) cannot express \(part); choose another mechanism or change the policy"
+        case .ownNamespace(let workload):
+            """
+            \(workload) shares the network namespace of the machine, which is never touched; \
+            a workload needs a network namespace of its own
+            """
         case .limit(let text): text
         case .kernel(let error, let step): "\(step): \(error)"
         }

@@ -12,4 +12,15 @@ package struct Workload: Identifiable, Sendable {
         self.id = id
         self.namespace = namespace
     }
+
+    /// Refuses a workload in our own network namespace, as a pod with `hostNetwork` is.
+    ///
+    /// Every backend asks this before it changes anything: rules there would redirect the
+    /// machine, not a workload.
+    package func refuseOwnNamespace() throws(RedirectionError) {
+        let own = try during("look up our own namespace") { () throws(KernelError) in
+            try NetworkNamespace.current()
+        }
+        if namespace == own { throw .ownNamespace(workload: id) }
+    }
 }

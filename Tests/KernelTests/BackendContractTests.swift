@@ -3,9 +3,30 @@
 import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
+import RedirectionModel
 import Testing
 
 @Suite(.requiresKernel) struct BackendContractTests {
+    /// A pod with `hostNetwork` once had its rules written into the node's own tables.
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `the machine's own namespace is refused`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withTestCgroup { cgroup in
+                let backend = try await subject.make(attachingTo: cgroup)
+                let host = Workload(id: "host", namespace: try NetworkNamespace.current())
+                // Off, so that a backend that forgets to refuse does no harm to this machine.
+                var plan = Preset.fsm.plan(ownAddresses: [])
+                plan.isEnabled = false
+                do throws(RedirectionError) {
+                    try await backend.apply(plan, to: host)
+                    Issue.record("nobody refused")
+                } catch {
+                    #expect(error == .ownNamespace(workload: "host"))
+                }
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, BackendContract.allCases)
     func `every backend keeps the contract`(
         _ subject: Subject, _ promise: BackendContract

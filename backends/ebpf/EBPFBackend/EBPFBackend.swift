@@ -59,6 +59,7 @@ package actor EBPFBackend: RedirectionBackend {
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
         if let part = inexpressiblePart(of: plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }

@@ -36,6 +36,7 @@ package actor IPTablesBackend: RedirectionBackend {
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
         if let part = plan.partRulesCannotSay {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
@@ -44,6 +45,7 @@ package actor IPTablesBackend: RedirectionBackend {
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
         try await writer.erase(in: workload.namespace)
     }
 
