@@ -87,6 +87,13 @@ struct TrafficControlProgramTests {
                         from: peer, to: own, syn, protocol: SyntheticPacket.udp),
                     SyntheticPacket.frame(from: own, to: peer, syn),  // for somebody else
                     [UInt8](repeating: 2, count: 12) + [0x08, 0x06] + syn,  // ARP
+                    // A SYN within another packet: IPIP, or IPv6 in either.
+                    SyntheticPacket.frame(
+                        from: peer, to: own, Array(bench.frame(syn).dropFirst(14)),
+                        protocol: family == .ipv4 ? 4 : 41),
+                    // A tag that the kernel has not taken off: no address of ours is behind it.
+                    Array(bench.frame(syn).prefix(12)) + [0x81, 0, 0, 7]
+                        + Array(bench.frame(syn).dropFirst(12)),
                 ]
                 for packet in packets {
                     for program in [bench.ingress, bench.egress] {
