@@ -3,6 +3,7 @@
 internal import CLinuxShims
 internal import FoundationEssentials
 package import RedirectionModel
+internal import SystemPackage
 
 extension NetworkNamespace {
     /// Our own handles on the sockets that listen on `port` in this namespace.
@@ -19,7 +20,7 @@ extension NetworkNamespace {
             for number in numericNames(in: "/proc/\(process)/fd") {
                 guard let inode = socketInode("/proc/\(process)/fd/\(number)"),
                     let family = families[inode],
-                    let socket = ListeningSocket(process, number, family)
+                    let socket = ListeningSocket(process, number, inode, family)
                 else { continue }
                 found.append(socket)
                 families[inode] = nil
@@ -82,8 +83,9 @@ package final class ListeningSocket: Sendable {
 
     package var rawDescriptor: CInt { descriptor.rawValue }
 
-    /// Takes the socket out of a process; `nil` when either is gone by now.
-    init?(_ process: Int32, _ number: Int32, _ family: AddressFamily) {
+    /// Takes the socket out of a process; `nil` when either is gone by now, or the number is
+    /// another file's.
+    init?(_ process: Int32, _ number: Int32, _ inode: UInt64, _ family: AddressFamily) {
         do throws(KernelError) {
             let handle = OwnedDescriptor(
                 taking: try kernel("pidfd_open(\(process))") { clinux_pidfd_open(process) })
@@ -92,6 +94,9 @@ package final class ListeningSocket: Sendable {
                     taking: try kernel("pidfd_getfd(\(process), \(number))") {
                         clinux_pidfd_getfd(handle.rawValue, number)
                     }))
+            guard try socket.descriptor.inode() == inode else {
+                throw KernelError("find socket:[\(inode)]", .noSuchFileOrDirectory)
+            }
             // SO_COOKIE, socket(7).
             let bytes = try socket.value(of: Socket.Option(level: 1, name: 57), length: 8)
             cookie = bytes.loadInteger(at: 0, as: UInt64.self) ?? 0

@@ -93,10 +93,8 @@ package actor EBPFBackend: RedirectionBackend {
             try adoptListeners(on: port, key, workload)
             try node.pods.update(key, entry)
         } catch {
-            if old == nil {
-                try? attachment?.detach(from: workload.namespace)
-                try? forgetListeners(key, port)
-            }
+            try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)
+            if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
         if let attachment {

@@ -53,7 +53,7 @@ struct InboundAttachment: Sendable {
             do throws(KernelError) {
                 try attachToInterfaces(podKey, namespace, node, old?.hooks ?? [])
             } catch {
-                if old == nil { try detach(from: namespace) }
+                try detach(from: namespace, sparing: old)
                 throw error
             }
         }
@@ -75,28 +75,34 @@ struct InboundAttachment: Sendable {
             let ingressProgram = try object.program("swerve_tc_ingress")
             let egressProgram = try object.program("swerve_tc_egress")
             let hook = try namespace.run { () throws(KernelError) in
-                let hook = try TrafficControlHook.create(on: link.index)
+                try TrafficControlHook.create(on: link.index)
+            }
+            // Whether the qdisc is ours was known when it was made. Noted before anything is
+            // attached, so that a failure finds what to take away.
+            hooks.append(old.first { $0.interface == link.index && $0.madeQdisc } ?? hook)
+            try namespace.run { () throws(KernelError) in
                 // Egress first: an answer never leaves with the sidecar's port on it.
                 try hook.attach(egressProgram, Self.egress)
                 try hook.attach(ingressProgram, Self.ingress)
-                return hook
             }
-            // Whether the qdisc is ours was known when it was made.
-            hooks.append(old.first { $0.interface == link.index && $0.madeQdisc } ?? hook)
             reports = [ProgramReport(ingressProgram), ProgramReport(egressProgram)]
         }
     }
 
     /// Takes the programs away again; a link goes by itself.
     ///
-    /// Goes on to the other interfaces when one refuses, and tells of the first refusal.
-    func detach(from namespace: NetworkNamespace) throws(KernelError) {
+    /// Leaves alone the interfaces that `old` is on. Goes on to the other interfaces when one
+    /// refuses, and tells of the first refusal.
+    func detach(
+        from namespace: NetworkNamespace, sparing old: InboundAttachment? = nil
+    ) throws(KernelError) {
         guard !hooks.isEmpty else { return }
+        let spared = Set(old?.hooks.map(\.interface) ?? [])
         var links = try RouteNetlink.open(in: namespace)
         // An interface that is gone took its programs along.
         let present = Set(try links.links().map(\.index))
         var refusal: KernelError?
-        for hook in hooks where present.contains(hook.interface) {
+        for hook in hooks where present.subtracting(spared).contains(hook.interface) {
             do throws(KernelError) {
                 try namespace.run { () throws(KernelError) in
                     try hook.detach(Self.ingress)
