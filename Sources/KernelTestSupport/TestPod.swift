@@ -67,6 +67,20 @@ package struct TestPod: Sendable {
         peerAddresses[family] ?? .loopback(family)
     }
 
+    /// Runs `body` while `backend` redirects the pod by the fsm preset's plan, and no longer.
+    package func redirected(
+        by backend: some RedirectionBackend, _ body: () async throws -> Void
+    ) async throws {
+        try await backend.apply(plan, to: workload)
+        do {
+            try await body()
+        } catch {
+            try await backend.remove(from: workload)
+            throw error
+        }
+        try await backend.remove(from: workload)
+    }
+
     /// The fsm preset's plan for this pod.
     package var plan: RedirectionPlan {
         Preset.fsm.plan(ownAddresses: Set(addresses.values))

@@ -17,14 +17,7 @@ func withTrafficControl(
         let backend = try await EBPFBackend.load(attachingTo: cgroup, inbound: .trafficControl)
         let pod = try TestPod.create()
         try prepare(pod)
-        try await backend.apply(pod.plan, to: pod.workload)
-        do {
-            try await body(pod, backend)
-        } catch {
-            try await backend.remove(from: pod.workload)
-            throw error
-        }
-        try await backend.remove(from: pod.workload)
+        try await pod.redirected(by: backend) { try await body(pod, backend) }
     }
 }
 

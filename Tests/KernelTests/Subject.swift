@@ -34,13 +34,6 @@ func withRedirectedPod(
     try await withTestCgroup { cgroup in
         let backend = try await subject.make(attachingTo: cgroup)
         let pod = try TestPod.create()
-        try await backend.apply(pod.plan, to: pod.workload)
-        do {
-            try await body(pod, backend)
-        } catch {
-            try await backend.remove(from: pod.workload)
-            throw error
-        }
-        try await backend.remove(from: pod.workload)
+        try await pod.redirected(by: backend) { try await body(pod, backend) }
     }
 }
