@@ -61,7 +61,7 @@ package struct LabConfiguration: Sendable {
 
     /// Who the sidecar runs as: the preset's first uid, and the group of the same number.
     var owner: Owner {
-        let uid = preset.sidecar.uids.min() ?? 1500
-        return Owner(uid: uid, gid: preset.sidecar.gids.min() ?? uid)
+        let uid = preset.sidecar.uids.first ?? 1500
+        return Owner(uid: uid, gid: preset.sidecar.gids.first ?? uid)
     }
 }

@@ -34,16 +34,24 @@ extension RedirectionPlan {
     package var canonicalText: String {
         let facts: [(String, String)] = [
             ("enabled", "\(isEnabled)"),
-            ("sidecar-uids", list(sidecar.uids)),
-            ("sidecar-gids", list(sidecar.gids)),
+            ("sidecar-uids", "\(sidecar.uids)"),
+            ("sidecar-gids", "\(sidecar.gids)"),
             ("outbound-port", "\(sidecar.outboundPort)"),
             ("inbound-port", "\(sidecar.inboundPort)"),
             ("sidecar-ports", "\(sidecar.ownPorts)"),
+            ("self-calls", "\(sidecar.redirectsSelfCalls)"),
+            ("tunnel-ports", "\(sidecar.tunnelPorts)"),
+            ("passthrough-sources", list(sidecar.passthroughSources)),
             ("ipv4", policy(for: .ipv4).rawValue),
             ("ipv6", policy(for: .ipv6).rawValue),
             ("own-addresses", list(ownAddresses)),
-            ("excluded-uids", list(excludedUIDs)),
-            ("excluded-gids", list(excludedGIDs)),
+            ("own-addresses-pass", "\(passesOwnAddresses)"),
+            ("dns", text(of: dns)),
+            ("inbound-mode", text(of: inboundMode)),
+            ("owner-ports", lines(ownerPortExclusions.map(text))),
+            ("virtual-interfaces", lines(virtualInterfaces.map(text))),
+            ("excluded-uids", "\(excludedUIDs)"),
+            ("excluded-gids", "\(excludedGIDs)"),
         ]
         return (facts + text(of: outbound, "outbound") + text(of: inbound, "inbound"))
             .map { "\($0.0): \($0.1)\n" }.joined()
@@ -62,6 +70,33 @@ extension RedirectionPlan {
             ("\(name)-combination", selection.combination.rawValue),
         ]
     }
+
+    private func text(of dns: DNSCapture?) -> String {
+        guard let dns else { return "off" }
+        let servers = dns.servers.map { "[\(list($0))]" } ?? "any"
+        return "\(text(of: dns.protocols)) of \(servers) to \(dns.port)"
+    }
+
+    private func text(of mode: InboundMode) -> String {
+        switch mode {
+        case .redirect: "redirect"
+        case .transparent(let mark, let table): "transparent \(mark) \(table)"
+        }
+    }
+
+    private func text(of exclusion: OwnerPortExclusion) -> String {
+        "\(text(of: exclusion.protocols)) \(exclusion.ports) of \(exclusion.uids)"
+    }
+
+    private func text(of virtual: VirtualInterface) -> String {
+        "\(virtual.interface) but [\(list(virtual.localNetworks))]"
+    }
+
+    private func text(of protocols: Set<TransportProtocol>) -> String {
+        protocols.map(\.rawValue).sorted().joined(separator: "+")
+    }
+
+    private func lines(_ items: [String]) -> String { items.sorted().joined(separator: "; ") }
 
     private func list<Element: Comparable>(_ set: Set<Element>) -> String {
         set.sorted().map { "\($0)" }.joined(separator: ",")

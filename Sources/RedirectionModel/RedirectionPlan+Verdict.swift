@@ -15,18 +15,28 @@ extension RedirectionPlan {
 
     private func outboundVerdict(for flow: Flow) -> Verdict {
         let destination = flow.destination.address
+        let isFromSidecar = flow.owner.map(sidecar.owns) ?? false
+        if let dns, !isFromSidecar, dns.captures(flow), !isPortExcludedForOwner(of: flow) {
+            return Verdict(.redirectDNS(port: dns.port), .dns)
+        }
         if let verdict = unmanagedVerdict(for: flow) { return verdict }
         let isLoopback = destination.isLoopback || destination.isUnspecified
-        let isFromSidecar = flow.owner.map(sidecar.owns) ?? false
-        if isFromSidecar, ownAddresses.contains(destination), !isLoopback {
+        let isOwn = !isLoopback && ownAddresses.contains(destination)
+        if isLoopback || isOwn, sidecar.passthroughSources.contains(flow.source.address) {
+            return Verdict(.pass, .passthrough)
+        }
+        if isFromSidecar, isOwn, sidecar.redirectsSelfCalls,
+            !sidecar.tunnelPorts.contains(flow.destination.port)
+        {
             return Verdict(.redirectInbound(port: sidecar.inboundPort), .selfCall)
         }
         if isFromSidecar { return Verdict(.pass, .sidecar) }
         if isLoopback { return Verdict(.pass, .loopback) }
-        if ownAddresses.contains(destination) { return Verdict(.pass, .ownAddress) }
+        if isOwn, passesOwnAddresses { return Verdict(.pass, .ownAddress) }
         if let owner = flow.owner {
             if excludedUIDs.contains(owner.uid) { return Verdict(.pass, .uid) }
             if excludedGIDs.contains(owner.gid) { return Verdict(.pass, .gid) }
+            if isPortExcludedForOwner(of: flow) { return Verdict(.pass, .uidPort) }
         }
         if let reason = exclusion(of: flow, by: outbound, peer: destination, named: .cidrExcluded) {
             return Verdict(.pass, reason)
@@ -34,8 +44,28 @@ extension RedirectionPlan {
         return Verdict(.redirectOutbound(port: sidecar.outboundPort), .outbound)
     }
 
+    private func isPortExcludedForOwner(of flow: Flow) -> Bool {
+        guard let owner = flow.owner else { return false }
+        return ownerPortExclusions.contains { exclusion in
+            exclusion.protocols.contains(flow.protocol) && exclusion.uids.contains(owner.uid)
+                && exclusion.ports.contains(flow.destination.port)
+        }
+    }
+
+    /// What a machine behind a virtual interface sends: outbound, by nobody's socket here.
+    private func virtualVerdict(for flow: Flow, on virtual: [VirtualInterface]) -> Verdict {
+        var flow = flow
+        flow.direction = .outbound
+        flow.owner = nil
+        var plan = self
+        plan.outbound.excludedNetworks.formUnion(virtual.flatMap(\.localNetworks))
+        return plan.outboundVerdict(for: flow)
+    }
+
     private func inboundVerdict(for flow: Flow) -> Verdict {
         let source = flow.source.address
+        let virtual = virtualInterfaces.filter { $0.interface.matches(flow.interface) }
+        if !virtual.isEmpty { return virtualVerdict(for: flow, on: Array(virtual)) }
         if flow.interface == "lo" { return Verdict(.pass, .loopback) }
         if let verdict = unmanagedVerdict(for: flow) { return verdict }
         let ports = sidecar.ownPorts
@@ -65,9 +95,16 @@ extension RedirectionPlan {
     private func exclusion(
         of flow: Flow, by selection: Selection, peer: IPAddress, named reason: Reason
     ) -> Reason? {
-        if selection.excludedInterfaces.contains(flow.interface) { return .interface }
+        if selection.excludedInterfaces.matches(flow.interface) { return .interface }
         if selection.excludedNetworks.contains(where: { $0.contains(peer) }) { return reason }
         if selection.excludedPorts.contains(flow.destination.port) { return .portExcluded }
         return selection.includes(port: flow.destination.port, peer: peer) ? nil : .notIncluded
+    }
+}
+
+extension DNSCapture {
+    fileprivate func captures(_ flow: Flow) -> Bool {
+        flow.destination.port == Self.domainPort && protocols.contains(flow.protocol)
+            && servers?.contains(flow.destination.address) ?? true
     }
 }

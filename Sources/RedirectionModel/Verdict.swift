@@ -5,6 +5,7 @@ package enum Action: Hashable, Sendable {
     case pass
     case redirectOutbound(port: UInt16)
     case redirectInbound(port: UInt16)
+    case redirectDNS(port: UInt16)
     case drop
 }
 
@@ -14,14 +15,17 @@ package enum Action: Hashable, Sendable {
 /// and a test holds the two together.
 package enum Reason: UInt8, Hashable, Sendable, CaseIterable {
     case disabled
+    case dns
     case `protocol`
     case family
+    case passthrough
     case selfCall
     case sidecar
     case loopback
     case ownAddress
     case uid
     case gid
+    case uidPort
     case interface
     case cidrExcluded
     case portExcluded
@@ -37,14 +41,17 @@ extension Reason: CustomStringConvertible {
     package var description: String {
         switch self {
         case .disabled: "disabled"
+        case .dns: "dns"
         case .protocol: "protocol"
         case .family: "family"
+        case .passthrough: "passthrough"
         case .selfCall: "self-call"
         case .sidecar: "sidecar"
         case .loopback: "loopback"
         case .ownAddress: "own-address"
         case .uid: "uid"
         case .gid: "gid"
+        case .uidPort: "uid-port"
         case .interface: "interface"
         case .cidrExcluded: "cidr-excluded"
         case .portExcluded: "port-excluded"
@@ -74,6 +81,7 @@ extension Verdict: CustomStringConvertible {
         case .pass: "pass (\(reason))"
         case .drop: "drop (\(reason))"
         case .redirectOutbound(let port): "redirect-outbound to \(port) (\(reason))"
+        case .redirectDNS(let port): "redirect-dns to \(port) (\(reason))"
         case .redirectInbound(let port): "redirect-inbound to \(port) (\(reason))"
         }
     }

@@ -19,11 +19,13 @@ enum RandomPlan {
         RedirectionPlan(
             isEnabled: Int.random(in: 0..<20) > 0,
             sidecar: Sidecar(
-                uids: some(of: ids), gids: Set(some(of: ids).prefix(1)), outboundPort: 15001,
-                inboundPort: 15003, ownPorts: PortSet(ports: some(of: ports))),
+                uids: IDSet(values: some(of: ids)), gids: IDSet(values: some(of: ids).prefix(1)),
+                outboundPort: 15001,
+                inboundPort: 15003, ownPorts: PortSet(values: some(of: ports))),
             families: [.ipv4: family(), .ipv6: family()],
             ownAddresses: some(of: addresses.filter { !$0.isLoopback }),
-            excludedUIDs: some(of: ids), excludedGIDs: some(of: ids), outbound: selection(),
+            excludedUIDs: IDSet(values: some(of: ids)), excludedGIDs: IDSet(values: some(of: ids)),
+            outbound: selection(),
             inbound: selection())
     }
 
@@ -52,8 +54,8 @@ enum RandomPlan {
 
     private static func selection() -> Selection {
         Selection(
-            excludedPorts: PortSet(ports: some(of: ports)), excludedNetworks: some(of: networks),
-            includedPorts: Bool.random() ? nil : PortSet(ports: some(of: ports)),
+            excludedPorts: PortSet(values: some(of: ports)), excludedNetworks: some(of: networks),
+            includedPorts: Bool.random() ? nil : PortSet(values: some(of: ports)),
             includedNetworks: Bool.random() ? nil : some(of: networks),
             combination: Bool.random() ? .all : .any)
     }

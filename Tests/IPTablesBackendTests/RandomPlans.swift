@@ -45,9 +45,13 @@ struct RandomPlans {
         "fd00::/8", "fd00::/64", "fd00::1", "fd00::2", "::/0", "2001:db8::/32", "8000::/1",
     ].compactMap { CIDR($0) }
 
-    private static let interfaces = ["lo", "eth0", "eth1", "net1"]
+    private static let interfaces: [InterfacePattern] = ["lo", "eth0", "eth1", "net1"]
     private static let ids: [UInt32] = [0, 1000, 1500, 1337]
     private static let ports: [UInt16] = [0, 22, 79, 80, 81, 443, 15001, 15003, 65535]
+
+    private mutating func ids(_ percent: Int) -> IDSet {
+        IDSet(values: some(Self.ids, percent))
+    }
 
     private mutating func portSet() -> PortSet {
         PortSet(
@@ -73,11 +77,11 @@ struct RandomPlans {
         return RedirectionPlan(
             isEnabled: chance(97),
             sidecar: Sidecar(
-                uids: some(Self.ids, 30), gids: some(Self.ids, 15),
+                uids: ids(30), gids: ids(15),
                 outboundPort: pick([15001, 15003]), inboundPort: 15003, ownPorts: portSet()),
             families: Dictionary(uniqueKeysWithValues: families),
-            ownAddresses: some(Self.addresses, 20), excludedUIDs: some(Self.ids, 15),
-            excludedGIDs: some(Self.ids, 15), outbound: selection(), inbound: selection())
+            ownAddresses: some(Self.addresses, 20), excludedUIDs: ids(15),
+            excludedGIDs: ids(15), outbound: selection(), inbound: selection())
     }
 
     mutating func flow() -> Flow {
@@ -89,6 +93,6 @@ struct RandomPlans {
             direction, chance(90) ? .tcp : .udp, from: Endpoint(source, 40000),
             to: Endpoint(destination, pick(Self.ports)),
             owner: direction == .outbound && chance(90) ? owner : nil,
-            interface: pick(Self.interfaces))
+            interface: pick(Self.interfaces).name)
     }
 }

@@ -60,9 +60,9 @@ extension Rule {
         // A flow stands for its first segment.
         case .tcp, .newTCP: return flow.protocol == .tcp
         case .inInterfaces(let names):
-            return flow.direction == .inbound && names.contains(flow.interface)
+            return flow.direction == .inbound && names.matches(flow.interface)
         case .outInterfaces(let names):
-            return flow.direction == .outbound && names.contains(flow.interface)
+            return flow.direction == .outbound && names.matches(flow.interface)
         case .uids(let ids): return flow.owner.map { ids.contains($0.uid) } ?? false
         case .gids(let ids): return flow.owner.map { ids.contains($0.gid) } ?? false
         case .sources(let addresses): return addresses.contains(flow.source.address)

@@ -125,7 +125,7 @@ import Testing
                 try await backend.apply(plan, to: pod.workload)
                 #expect(try !isRedirected())
                 plan.outbound.excludedNetworks = []
-                plan.outbound.excludedPorts = PortSet(ports: (0..<300).map { 8080 + 7 * $0 })
+                plan.outbound.excludedPorts = PortSet(values: (0..<300).map { 8080 + 7 * $0 })
                 try await backend.apply(plan, to: pod.workload)
                 #expect(try !isRedirected())
                 plan.outbound = Selection(includedPorts: [80], includedNetworks: [.all(.ipv4)])

@@ -21,6 +21,15 @@ import Testing
             { $0.outbound.excludedNetworks = [.all(.ipv4)] },
             { $0.outbound.excludedInterfaces = ["a"] }, { $0.outbound.includedPorts = [] },
             { $0.outbound.includedNetworks = [] }, { $0.outbound.combination = .any },
+            { $0.sidecar.redirectsSelfCalls = false }, { $0.sidecar.tunnelPorts = [1] },
+            { $0.sidecar.passthroughSources = [.loopback(.ipv4)] },
+            { $0.passesOwnAddresses = false }, { $0.dns = DNSCapture(port: 1) },
+            { $0.dns = DNSCapture(port: 1, servers: []) },
+            { $0.dns = DNSCapture(port: 1, protocols: [.udp]) },
+            { $0.ownerPortExclusions = [OwnerPortExclusion(uids: [1], ports: [1])] },
+            { $0.virtualInterfaces = [VirtualInterface("br+")] },
+            { $0.virtualInterfaces = [VirtualInterface("br+", localNetworks: [.all(.ipv4)])] },
+            { $0.inboundMode = .transparent(mark: 1, table: 1) },
             { $0.inbound.excludedPorts = [1] }, { $0.inbound.includedPorts = [] },
         ]
         var seen: Set = [plan.fingerprint]

@@ -46,6 +46,7 @@ import Testing
         case .drop: "drop"
         case .redirectOutbound: "redirect outbound"
         case .redirectInbound: "redirect inbound"
+        case .redirectDNS: "redirect to the DNS port"
         }
     }
 }
@@ -88,6 +89,10 @@ private struct Situation {
     mutating func meet(_ reason: Reason) {
         switch reason {
         case .disabled: plan.isEnabled = false
+        case .dns: meetDNS()
+        case .passthrough: meetPassthrough()
+        case .uidPort:
+            plan.ownerPortExclusions = [OwnerPortExclusion(uids: [1000], ports: [80])]
         case .protocol: flow.protocol = .udp
         case .family: plan.families[.ipv4] = .pass
         case .selfCall, .ownAddress: flow.destination.address = Self.own
@@ -103,6 +108,16 @@ private struct Situation {
         case .sidecarPort: flow.destination.port = 15003
         case .outbound, .inbound: break
         }
+    }
+
+    private mutating func meetDNS() {
+        plan.dns = DNSCapture(port: 15053)
+        flow.destination.port = 53
+        flow.owner?.uid = 1000
+    }
+
+    private mutating func meetPassthrough() {
+        plan.sidecar.passthroughSources = [flow.source.address]
     }
 
     private mutating func meetLoopback() {

@@ -152,6 +152,16 @@ package actor EBPFBackend: RedirectionBackend {
             // connect(2) comes before routing: nobody knows the interface yet.
             return "interface exclusion"
         }
+        if plan.dns != nil { return "DNS capture" }
+        if plan.inboundMode != .redirect { return "transparent inbound" }
+        if !plan.virtualInterfaces.isEmpty { return "a virtual interface" }
+        if !plan.ownerPortExclusions.isEmpty { return "ports excluded for a user" }
+        if !plan.sidecar.passthroughSources.isEmpty { return "a pass-through source" }
+        if !plan.sidecar.redirectsSelfCalls || !plan.passesOwnAddresses
+            || !plan.sidecar.tunnelPorts.isEmpty
+        {
+            return "other rules for calls to oneself"
+        }
         for family in AddressFamily.allCases where plan.routableAddresses(family).count > 1 {
             // Which of them a connection comes from is decided by routes the programs cannot ask.
             return "a workload with more than one \(family) address"

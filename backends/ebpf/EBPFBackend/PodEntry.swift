@@ -13,8 +13,8 @@ extension RedirectionPlan {
         entry.flags = flags.reduce(0) { $0 | UInt32($1.rawValue) }
         if usesSocketLookup { entry.flags |= UInt32(SWERVE_POD_SOCKET_LOOKUP.rawValue) }
         entry.set = set
-        entry.sidecar_uid = sidecar.uids.min() ?? 0
-        entry.sidecar_gid = sidecar.gids.min() ?? 0
+        entry.sidecar_uid = sidecar.uids.first ?? 0
+        entry.sidecar_gid = sidecar.gids.first ?? 0
         entry.outbound_port = sidecar.outboundPort
         entry.inbound_port = sidecar.inboundPort
         entry.family = (policy(for: .ipv4).value, policy(for: .ipv6).value)

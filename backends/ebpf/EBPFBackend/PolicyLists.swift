@@ -6,8 +6,8 @@ internal import RedirectionModel
 /// Everything of a plan that is looked up by key: equal lists are shared between pods.
 struct PolicyLists: Hashable {
     let sidecar: Sidecar
-    let excludedUIDs: Set<UInt32>
-    let excludedGIDs: Set<UInt32>
+    let excludedUIDs: IDSet
+    let excludedGIDs: IDSet
     let outbound: Selection
     let inbound: Selection
     /// Own addresses, when they are more than a pod's entry has room for.
@@ -53,16 +53,18 @@ extension PolicyLists {
         var flags: [OwnerID: UInt32] = [:]
         let sidecarFlag = UInt32(SWERVE_OWNER_SIDECAR.rawValue)
         let excludedFlag = UInt32(SWERVE_OWNER_EXCLUDED.rawValue)
-        for id in sidecar.uids where id != sidecar.uids.min() {
+        for id in sidecar.uids.ranges.joined() where id != sidecar.uids.first {
             flags[OwnerID(isGroup: false, id: id), default: 0] |= sidecarFlag
         }
-        for id in sidecar.gids where id != sidecar.gids.min() {
+        for id in sidecar.gids.ranges.joined() where id != sidecar.gids.first {
             flags[OwnerID(isGroup: true, id: id), default: 0] |= sidecarFlag
         }
-        for id in excludedUIDs {
+        for id in excludedUIDs.ranges.joined() {
             flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag
         }
-        for id in excludedGIDs { flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag }
+        for id in excludedGIDs.ranges.joined() {
+            flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag
+        }
         return flags.map { owner, flags in
             (owner.isGroup ? SWERVE_OWNER_GID : SWERVE_OWNER_UID, owner.id, flags)
         }

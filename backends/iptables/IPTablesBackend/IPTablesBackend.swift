@@ -76,15 +76,23 @@ package actor IPTablesBackend: RedirectionBackend {
 extension RedirectionPlan {
     /// What in the plan no rule of either kind can say, or `nil`.
     var partRulesCannotSay: String? {
+        let ids = sidecar.uids.union(excludedUIDs), groups = sidecar.gids.union(excludedGIDs)
         let names = outbound.excludedInterfaces.union(inbound.excludedInterfaces)
-        let uids = sidecar.uids.union(excludedUIDs)
-        let gids = sidecar.gids.union(excludedGIDs)
         if sidecar.outboundPort == 0 || sidecar.inboundPort == 0 { return "a sidecar on port 0" }
-        if let name = names.sorted().first(where: { !(1...15).contains($0.utf8.count) }) {
-            return "an interface called \"\(name)\" (a name has 1 to 15 bytes)"
+        if dns != nil { return "DNS capture" }
+        if inboundMode != .redirect { return "transparent inbound" }
+        if !virtualInterfaces.isEmpty { return "a virtual interface" }
+        if !ownerPortExclusions.isEmpty { return "ports excluded for a user" }
+        if !sidecar.passthroughSources.isEmpty { return "a pass-through source" }
+        if !sidecar.redirectsSelfCalls || !passesOwnAddresses || !sidecar.tunnelPorts.isEmpty {
+            return "other rules for calls to oneself"
         }
-        if uids.contains(.max) { return "uid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
-        if gids.contains(.max) { return "gid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
+        if names.contains(where: \.isPrefix) { return "an interface by the start of its name" }
+        if ids.union(groups).ranges.contains(where: { $0.count > 1 }) { return "a range of ids" }
+        if ids.contains(.max) { return "uid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
+        if groups.contains(.max) {
+            return "gid \(UInt32.max) (Linux keeps it for \"nobody at all\")"
+        }
         return nil
     }
 }

@@ -126,10 +126,10 @@ extension Rule {
         case nil: return [base]
         case .tcp: return each([true]) { $0.isTCP = $1 }
         case .newTCP: return each([true]) { ($0.isTCP, $0.isNew) = ($1, $1) }
-        case .inInterfaces(let names): return each(names.sorted()) { $0.inInterface = $1 }
-        case .outInterfaces(let names): return each(names.sorted()) { $0.outInterface = $1 }
-        case .uids(let ids): return each(ids.sorted()) { $0.owner = .uid($1) }
-        case .gids(let ids): return each(ids.sorted()) { $0.owner = .gid($1) }
+        case .inInterfaces(let names): return each(names.sorted()) { $0.inInterface = $1.name }
+        case .outInterfaces(let names): return each(names.sorted()) { $0.outInterface = $1.name }
+        case .uids(let ids): return each(ids.ranges) { $0.owner = .uid($1.lowerBound) }
+        case .gids(let ids): return each(ids.ranges) { $0.owner = .gid($1.lowerBound) }
         case .sources(let addresses): return each(addresses.networks) { $0.source = $1 }
         case .destinations(let addresses): return each(addresses.networks) { $0.destination = $1 }
         case .destinationPorts(let ports):
@@ -148,7 +148,8 @@ extension Rule.Action {
             switch verdict.action {
             case .pass: .return
             case .drop: .drop
-            case .redirectOutbound(let port), .redirectInbound(let port): .redirect(port: port)
+            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+                .redirect(port: port)
             }
         }
     }

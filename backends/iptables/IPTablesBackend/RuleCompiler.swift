@@ -119,7 +119,7 @@ private struct RuleCompiler {
     ///
     /// `included` are the rules of the chain in between when both include lists must match.
     private func selection(
-        _ selection: Selection, interfaces: (Set<String>) -> Rule.Match,
+        _ selection: Selection, interfaces: (Set<InterfacePattern>) -> Rule.Match,
         peers: (AddressRanges) -> Rule.Match, excluded: Reason, included chain: Chain.Name,
         redirection: Verdict
     ) -> (rules: [Rule], included: [Rule]) {

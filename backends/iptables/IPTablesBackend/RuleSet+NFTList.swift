@@ -66,10 +66,10 @@ extension Rule.Match {
         switch self {
         case .tcp: nil
         case .newTCP: "tcp flags syn / fin,syn,rst,ack"
-        case .inInterfaces(let names): "iifname " + braces(names.sorted().map { "\"\($0)\"" })
-        case .outInterfaces(let names): "oifname " + braces(names.sorted().map { "\"\($0)\"" })
-        case .uids(let ids): "meta skuid " + braces(ids.sorted())
-        case .gids(let ids): "meta skgid " + braces(ids.sorted())
+        case .inInterfaces(let names): "iifname " + braces(names.sorted().map { "\"\($0.nft)\"" })
+        case .outInterfaces(let names): "oifname " + braces(names.sorted().map { "\"\($0.nft)\"" })
+        case .uids(let ids): "meta skuid " + braces(ids.nftTexts)
+        case .gids(let ids): "meta skgid " + braces(ids.nftTexts)
         case .sources(let addresses): "\(addresses.nftKeyword) saddr " + braces(addresses.nftTexts)
         case .destinations(let addresses):
             "\(addresses.nftKeyword) daddr " + braces(addresses.nftTexts)
@@ -91,7 +91,8 @@ extension Rule.Action {
             switch verdict.action {
             case .pass: "return"
             case .drop: "drop"
-            case .redirectOutbound(let port), .redirectInbound(let port): "redirect to :\(port)"
+            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+                "redirect to :\(port)"
             }
         }
     }
@@ -111,7 +112,12 @@ extension AddressRanges {
     }
 }
 
-extension PortSet {
+extension InterfacePattern {
+    /// nft(8) writes a prefix with an asterisk.
+    fileprivate var nft: String { isPrefix ? name + "*" : name }
+}
+
+extension RangeSet {
     fileprivate var nftTexts: [String] {
         ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
     }

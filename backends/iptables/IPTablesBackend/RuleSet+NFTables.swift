@@ -105,7 +105,8 @@ extension Rule.Action {
             switch verdict.action {
             case .pass: .return
             case .drop: .drop
-            case .redirectOutbound(let port), .redirectInbound(let port): .redirect(port: port)
+            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+                .redirect(port: port)
             }
         }
     }
@@ -136,17 +137,17 @@ extension NFTSet {
     }
 
     /// Ids are compared in the host's byte order, as the kernel loads them.
-    fileprivate init(_ key: Key, ids: Set<UInt32>) {
-        let values = ids.sorted().map { $0.bigEndian.bigEndianBytes }
+    fileprivate init(_ key: Key, ids: IDSet) {
+        let values = ids.ranges.map { $0.lowerBound.bigEndian.bigEndianBytes }
         self.init(key, values.map { Range($0, $0) })
     }
 
     /// Interface names fill 16 bytes with zeros.
-    fileprivate init(names: Set<String>) {
+    fileprivate init(names: Set<InterfacePattern>) {
         self.init(
             .interfaceName,
             names.sorted().map { name in
-                let bytes = Array(name.utf8)
+                let bytes = Array(name.name.utf8)
                 return bytes + [UInt8](repeating: 0, count: max(0, 16 - bytes.count))
             }.map { Range($0, $0) })
     }

@@ -92,11 +92,11 @@ package struct Rule: Hashable, Sendable {
         case tcp
         /// The first segment of a TCP connection: SYN without ACK.
         case newTCP
-        case inInterfaces(Set<String>)
-        case outInterfaces(Set<String>)
+        case inInterfaces(Set<InterfacePattern>)
+        case outInterfaces(Set<InterfacePattern>)
         /// Who created the socket.
-        case uids(Set<UInt32>)
-        case gids(Set<UInt32>)
+        case uids(IDSet)
+        case gids(IDSet)
         case sources(AddressRanges)
         case destinations(AddressRanges)
         case destinationPorts(PortSet)
