@@ -35,7 +35,7 @@ struct swerve_question {
 	__u32 source_networks; /* the same for the source, outbound */
 	__u32 uid_flags; /* enum swerve_owner_flag */
 	__u32 gid_flags;
-	__u32 is_on_loopback; /* inbound: it is known to arrive on the loopback interface */
+	__u32 is_onward; /* inbound: the sidecar hands it on, from its client's address */
 	__u32 is_port_excluded; /* for this uid, over this protocol */
 	__u16 port; /* destination port, host order */
 	__u16 pad;
@@ -244,7 +244,7 @@ SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 
 	if (!(pod->flags & SWERVE_POD_ENABLED))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
-	if (ask->is_on_loopback || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask))
+	if (ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
 	verdict = swerve_preamble(pod, ask, &decided);
 	if (decided)

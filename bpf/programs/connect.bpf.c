@@ -106,12 +106,25 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 	return ALLOW;
 }
 
-/* Leaves the connection alone, with a source of its own again if an earlier one was redirected. */
+/*
+ * Leaves the connection alone: with a source of its own again if an earlier one was redirected, and
+ * known to the inbound side if it comes from a client's address.
+ */
 static __always_inline int pass(struct bpf_sock_addr *ctx, bool is_ipv4,
+				const struct swerve_pod *pod, const struct swerve_question *ask,
 				struct swerve_socket *socket)
 {
 	struct swerve_addr none = {};
 
+	if (swerve_is_borrowed(pod, ask)) {
+		socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL,
+					    BPF_SK_STORAGE_GET_F_CREATE);
+		if (!socket) {
+			swerve_count(SWERVE_STAT_STORAGE_FULL);
+			return DENY;
+		}
+		socket->flags |= SWERVE_SOCKET_ONWARD;
+	}
 	if (socket && (socket->flags & SWERVE_SOCKET_BOUND) &&
 	    !keep_source(ctx, is_ipv4, socket, &none)) {
 		swerve_count(SWERVE_STAT_BIND_FAILED);
@@ -154,7 +167,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 	if (verdict.action == SWERVE_DROP)
 		return DENY;
 	if (verdict.action == SWERVE_PASS)
-		return pass(ctx, is_ipv4, socket);
+		return pass(ctx, is_ipv4, pod, &ask, socket);
 	return redirect(ctx, is_ipv4, pod, &ask, sidecar_port(pod, verdict.action));
 }
 

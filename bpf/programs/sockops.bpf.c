@@ -18,6 +18,9 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+/* Sockets that connect to something that asks where they come from. */
+#define CONNECTING (SWERVE_SOCKET_CLIENT | SWERVE_SOCKET_ONWARD)
+
 static __always_inline struct swerve_socket *stored(struct bpf_sock_ops *ctx, __u64 flags)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -41,11 +44,12 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 	struct swerve_handshake_key key = {};
 	struct swerve_handshake handshake = {};
 
-	if (!socket || !(socket->flags & SWERVE_SOCKET_CLIENT))
+	if (!socket || !(socket->flags & CONNECTING))
 		return;
 	client_key(ctx, &key);
 	handshake.cookie = bpf_get_socket_cookie(ctx);
-	handshake.origin = socket->origin;
+	if (socket->flags & SWERVE_SOCKET_CLIENT)
+		handshake.origin = socket->origin;
 	if (bpf_map_update_elem(&swerve_handshakes, &key, &handshake, BPF_ANY))
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
 	else
@@ -71,21 +75,13 @@ static __always_inline bool take_handshake(struct bpf_sock_ops *ctx, __u64 pod,
 	return true;
 }
 
-/* A connection to the application from its client's address: the sidecar has made it, by its mark. */
-static __always_inline bool is_handed_on(struct bpf_sock_ops *ctx, const struct swerve_pod *pod)
-{
-	struct bpf_sock *sk = ctx->sk;
-
-	return (pod->flags & SWERVE_POD_TRANSPARENT) && sk && sk->mark == pod->mark;
-}
-
 /* The origin of a connection that socket lookup gave to the sidecar: where it arrived. */
 static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct swerve_pod *pod,
 				       struct swerve_endpoint *origin)
 {
 	struct swerve_question ask = { .port = ctx->local_port };
 
-	if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP) || is_handed_on(ctx, pod))
+	if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
 		return false;
 	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
 	if (swerve_ask_inbound(pod, &ask).action != SWERVE_REDIRECT_INBOUND)
@@ -95,11 +91,11 @@ static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct sw
 	return true;
 }
 
-/* The ports that connect(2) may be turned to. */
-static __always_inline bool is_sidecar_port(const struct swerve_pod *pod, __u32 port)
+/* The ports that connect(2) may be turned to; any, when the sidecar hands on as its clients. */
+static __always_inline bool may_have_handshake(const struct swerve_pod *pod, __u32 port)
 {
 	return port == pod->outbound_port || port == pod->inbound_port ||
-	       (pod->dns_port && port == pod->dns_port);
+	       (pod->dns_port && port == pod->dns_port) || (pod->flags & SWERVE_POD_TRANSPARENT);
 }
 
 /* A connection was accepted; if it is a redirected one, its socket learns the origin. */
@@ -113,11 +109,13 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 
 	if (!pod)
 		return;
-	if (!is_sidecar_port(pod, ctx->local_port) || !take_handshake(ctx, key, &origin)) {
-		if (ctx->local_port == pod->inbound_port && swerve_take_flow(ctx, &origin))
-			flags |= SWERVE_SOCKET_FLOW;
-		else if (!take_local(ctx, pod, &origin))
+	if (may_have_handshake(pod, ctx->local_port) && take_handshake(ctx, key, &origin)) {
+		if (!origin.port) /* the application's end of what the sidecar hands on */
 			return;
+	} else if (ctx->local_port == pod->inbound_port && swerve_take_flow(ctx, &origin)) {
+		flags |= SWERVE_SOCKET_FLOW;
+	} else if (!take_local(ctx, pod, &origin)) {
+		return;
 	}
 	socket = stored(ctx, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {
@@ -162,7 +160,7 @@ int swerve_sockops(struct bpf_sock_ops *ctx)
 		if (ctx->args[1] != BPF_TCP_CLOSE)
 			break;
 		socket = stored(ctx, 0);
-		if (socket && (socket->flags & SWERVE_SOCKET_CLIENT))
+		if (socket && (socket->flags & CONNECTING))
 			forget_handshake(ctx);
 		else if (socket && (socket->flags & SWERVE_SOCKET_FLOW))
 			swerve_forget_flow(ctx, ctx->args[0]);

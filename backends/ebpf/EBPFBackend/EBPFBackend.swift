@@ -187,10 +187,6 @@ package actor EBPFBackend: RedirectionBackend {
             // A rewritten port would be the sidecar's own destination.
             return "transparent inbound by tc"
         }
-        if plan.inboundMode != .redirect, !InboundMethod.lookupHasInterface {
-            // What the sidecar hands on would come back to it.
-            return "transparent inbound before Linux 5.17"
-        }
         if !plan.virtualInterfaces.isEmpty {
             // Its packets belong to no socket here, and sockets are all the programs see.
             return "a virtual interface"

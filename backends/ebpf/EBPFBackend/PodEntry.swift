@@ -19,7 +19,6 @@ extension RedirectionPlan {
         entry.outbound_port = sidecar.outboundPort
         entry.inbound_port = sidecar.inboundPort
         entry.dns_port = dns?.port ?? 0
-        if case .transparent(let mark, _) = inboundMode { entry.mark = mark }
         entry.family = (policy(for: .ipv4).value, policy(for: .ipv6).value)
         entry.source = (source(.ipv4), source(.ipv6))
         setOwnAddresses(of: &entry)
