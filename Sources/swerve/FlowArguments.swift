@@ -14,7 +14,9 @@ struct FlowArguments: ParsableArguments {
     @Flag(help: "The flow arrives at the workload; without this, it leaves it.")
     var inbound = false
 
-    @Option(help: ArgumentHelp("Where it goes: 192.0.2.7:80, [2001:db8::7]:80.", valueName: "addr:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Where it goes: 192.0.2.7:80, [2001:db8::7]:80.", valueName: "addr:port"))
     var to: Endpoint
 
     @Option(
