@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import RedirectionModel
+
+/// What programs could observe of an attempt.
+package enum Outcome: Hashable, Sendable {
+    /// Somebody accepted.
+    case accepted(Acceptance)
+    /// The connection was answered with a refusal.
+    case refused
+    /// Nobody accepted and nobody refused.
+    case dropped
+    /// Something that no plan asks for, in words.
+    case strange(String)
+}
+
+/// An accepted connection, or an answered datagram.
+package struct Acceptance: Hashable, Sendable {
+    /// Whose socket took it, by where it was listening.
+    package var site: Site
+    package var port: UInt16
+    /// Where the acceptor believes that it was going: SO_ORIGINAL_DST, else its own address.
+    ///
+    /// A datagram has none when it was redirected.
+    package var origin: Endpoint?
+    /// The address the acceptor saw it come from.
+    package var source: IPAddress
+    /// Whether that, port included, is what the client's own getsockname(2) says.
+    package var isSourceTrue: Bool
+    /// What the client takes for its peer: getpeername(2), or where a datagram's answer came from.
+    package var peer: Endpoint
+
+    package init(
+        site: Site, port: UInt16, origin: Endpoint?, source: IPAddress, isSourceTrue: Bool,
+        peer: Endpoint
+    ) {
+        self.site = site
+        self.port = port
+        self.origin = origin
+        self.source = source
+        self.isSourceTrue = isSourceTrue
+        self.peer = peer
+    }
+}
+
+extension Trial {
+    /// What must be observed of an attempt: the verdict, in terms of who accepts.
+    package func expectedOutcome(of attempt: Attempt) -> Outcome {
+        let flow = attempt.flow
+        var destination = flow.destination
+        // connect(2) takes the unspecified address for loopback, and says so.
+        if destination.address.isUnspecified {
+            destination.address = .loopback(destination.address.family)
+        }
+        var acceptance = Acceptance(
+            site: .pod, port: destination.port, origin: destination,
+            source: flow.source.address, isSourceTrue: true, peer: destination)
+        switch plan.verdict(for: flow).action {
+        case .drop: return .dropped
+        case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+            acceptance.port = port
+            if flow.protocol != .tcp { acceptance.origin = nil }
+        case .pass:
+            acceptance.site = World.site(of: destination.address, from: attempt.origin)
+        }
+        return .accepted(acceptance)
+    }
+}
+
+extension World {
+    /// Who has `address`, as the one who asks sees it: each has a loopback of its own.
+    package static func site(of address: IPAddress, from origin: Site) -> Site {
+        if address.isLoopback { return origin }
+        let isPods = interface(towards: address) == "lo" || bridgeAddresses.has(address)
+        return isPods ? .pod : guestAddresses.has(address) ? .guest : .peer
+    }
+}
+
+extension Outcome: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .accepted(let acceptance): "\(acceptance)"
+        case .refused: "refused"
+        case .dropped: "dropped"
+        case .strange(let text): text
+        }
+    }
+}
+
+extension Acceptance: CustomStringConvertible {
+    package var description: String {
+        """
+        accepted by \(site):\(port), origin \(origin.map { "\($0)" } ?? "none"), source \(source)\
+        \(isSourceTrue ? "" : " (the client's name for itself differs)"), peer \(peer)
+        """
+    }
+}
