@@ -6,10 +6,13 @@ package import RedirectionModel
 package struct AttemptGenerator {
     private var random: Randomness
     private let plan: RedirectionPlan
+    /// Ports where a list of the plan begins or ends.
+    private let edges: [UInt16]
 
     package init(_ random: Randomness, for plan: RedirectionPlan) {
         self.random = random
         self.plan = plan
+        edges = plan.edges
     }
 
     package mutating func attempts(_ count: Int) -> [Attempt] { (0..<count).map { _ in attempt() } }
@@ -120,21 +123,40 @@ package struct AttemptGenerator {
         return attempt
     }
 
+    /// Somebody the plan speaks of, their neighbor in number, or anybody.
     private mutating func owner() -> Owner {
-        let listed = plan.sidecar.uids.union(plan.excludedUIDs).ranges.flatMap { range in
-            [range.lowerBound, range.upperBound, range.upperBound + 1]
-        }
-        let groups = plan.sidecar.gids.union(plan.excludedGIDs).ranges.flatMap { range in
-            [range.lowerBound, range.upperBound]
-        }
+        let listed = (plan.ownerPortExclusions.map(\.uids) + [plan.sidecar.uids, plan.excludedUIDs])
+            .flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound, $0.upperBound + 1] }
+        let groups = [plan.sidecar.gids, plan.excludedGIDs]
+            .flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound, $0.upperBound + 1] }
         let uid = random.chance(50) ? random.pick(from: listed + [10_001]) : 10_001
         return Owner(
             uid: random.chance(20) ? random.pick(from: World.ids) : uid,
             gid: random.chance(25) ? random.pick(from: groups + World.ids) : 10_001)
     }
 
-    /// A port: one that begins or ends a range of the plan where the pool has it.
-    private mutating func port() -> UInt16 { random.pick(from: World.ports) }
+    /// One of the world's ports, most often one near which a list of the plan begins or ends.
+    private mutating func port() -> UInt16 {
+        random.pick(from: edges.isEmpty || random.chance(50) ? World.ports : edges)
+    }
+}
+
+extension RedirectionPlan {
+    /// The world's ports at which, or next to which, a range of the plan begins or ends.
+    fileprivate var edges: [UInt16] {
+        let lists = [
+            sidecar.ownPorts, sidecar.tunnelPorts, outbound.excludedPorts, inbound.excludedPorts,
+            outbound.includedPorts ?? [], inbound.includedPorts ?? [],
+        ]
+        let ranges = (lists + ownerPortExclusions.map(\.ports)).flatMap(\.ranges)
+        return World.ports.filter { port in
+            ranges.contains { range in
+                [range.lowerBound, range.upperBound].contains { bound in
+                    max(bound, port) - min(bound, port) <= 1
+                }
+            }
+        }
+    }
 }
 
 extension Trial {

@@ -12,6 +12,14 @@ package enum Outcome: Hashable, Sendable {
     case dropped
     /// Something that no plan asks for, in words.
     case strange(String)
+
+    /// Whether this, expected, is what was observed.
+    ///
+    /// What is dropped is accepted by nobody. How its client hears of that is the mechanism's:
+    /// not at all, by a refusal, or by an error at once.
+    func isMet(by observed: Outcome) -> Bool {
+        self == observed || self == .dropped && observed == .refused
+    }
 }
 
 /// An accepted connection, or an answered datagram.
@@ -25,20 +33,20 @@ package struct Acceptance: Hashable, Sendable {
     package var origin: Endpoint?
     /// The address the acceptor saw it come from.
     package var source: IPAddress
-    /// Whether that, port included, is what the client's own getsockname(2) says.
-    package var isSourceTrue: Bool
+    /// How that, port included, differs from what the client's own getsockname(2) says.
+    package var mistake: String?
     /// What the client takes for its peer: getpeername(2), or where a datagram's answer came from.
     package var peer: Endpoint
 
     package init(
-        site: Site, port: UInt16, origin: Endpoint?, source: IPAddress, isSourceTrue: Bool,
+        site: Site, port: UInt16, origin: Endpoint?, source: IPAddress, mistake: String? = nil,
         peer: Endpoint
     ) {
         self.site = site
         self.port = port
         self.origin = origin
         self.source = source
-        self.isSourceTrue = isSourceTrue
+        self.mistake = mistake
         self.peer = peer
     }
 }
@@ -54,7 +62,7 @@ extension Trial {
         }
         var acceptance = Acceptance(
             site: .pod, port: destination.port, origin: destination,
-            source: flow.source.address, isSourceTrue: true, peer: destination)
+            source: flow.source.address, peer: destination)
         switch plan.verdict(for: flow).action {
         case .drop: return .dropped
         case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
@@ -91,7 +99,7 @@ extension Acceptance: CustomStringConvertible {
     package var description: String {
         """
         accepted by \(site):\(port), origin \(origin.map { "\($0)" } ?? "none"), source \(source)\
-        \(isSourceTrue ? "" : " (the client's name for itself differs)"), peer \(peer)
+        \(mistake.map { " (" + $0 + ")" } ?? ""), peer \(peer)
         """
     }
 }

@@ -22,23 +22,27 @@ package struct PlanGenerator {
         return plan
     }
 
-    /// What one backend or another refuses; few at a time, for a refusal hides all the rest.
+    /// What one backend or another may refuse; few at a time, for a refusal hides all the rest.
     private mutating func addRareFeatures(to plan: inout RedirectionPlan) {
-        if random.chance(25) { plan.dns = dns() }
-        if random.chance(7) { plan.outbound.excludedInterfaces = interfaces() }
-        if random.chance(7) { plan.inbound.excludedInterfaces = interfaces() }
-        if random.chance(12) {
+        let count = random.pick(0, 0, 0, 1, 1, 1, 2, 3)
+        for _ in 0..<count { addRareFeature(to: &plan) }
+    }
+
+    private mutating func addRareFeature(to plan: inout RedirectionPlan) {
+        switch random.below(14) {
+        case 0..<3: plan.dns = dns()
+        case 3: plan.outbound.excludedInterfaces = interfaces()
+        case 4: plan.inbound.excludedInterfaces = interfaces()
+        case 5..<7:
             plan.ownerPortExclusions = (0...random.below(2)).map { _ in ownerPortExclusion() }
+        case 7: plan.ownAddresses.formUnion(World.secondAddresses.both)
+        case 8: plan.passesOwnAddresses = false
+        case 9: plan.sidecar.redirectsSelfCalls = false
+        case 10: plan.sidecar.tunnelPorts = ports()
+        case 11: plan.sidecar.passthroughSources = World.passthroughSources.both
+        case 12: plan.inboundMode = .transparent(mark: 1337, table: 133)
+        default: plan.virtualInterfaces = [virtualInterface()]
         }
-        if random.chance(7) { plan.ownAddresses.formUnion(World.secondAddresses.both) }
-        if random.chance(8) { plan.passesOwnAddresses = false }
-        if random.chance(8) { plan.sidecar.redirectsSelfCalls = false }
-        if random.chance(8) { plan.sidecar.tunnelPorts = ports() }
-        if random.chance(8) {
-            plan.sidecar.passthroughSources = World.passthroughSources.both
-        }
-        if random.chance(10) { plan.inboundMode = .transparent(mark: 1337, table: 133) }
-        if random.chance(7) { plan.virtualInterfaces = [virtualInterface()] }
     }
 
     private mutating func sidecar() -> Sidecar {
@@ -53,7 +57,7 @@ package struct PlanGenerator {
     }
 
     private mutating func family() -> FamilyPolicy {
-        random.chance(85) ? .managed : random.pick(.pass, .drop)
+        random.chance(92) ? .managed : random.pick(.pass, .drop)
     }
 
     private mutating func dns() -> DNSCapture {
@@ -123,7 +127,7 @@ package struct PlanGenerator {
 
     private mutating func ownerPortExclusion() -> OwnerPortExclusion {
         OwnerPortExclusion(
-            uids: ids(), ports: random.chance(50) ? ports().union([53]) : ports(),
+            uids: ids().union([10_001]), ports: random.chance(50) ? ports().union([53]) : ports(),
             protocols: random.pick([.tcp, .udp], [.tcp], [.udp]))
     }
 

@@ -54,7 +54,8 @@ package struct Prover {
             var suspect = trial
             suspect.attempts = [trial.attempts[index]]
             if let found = try await confirm(suspect, or: trial, &subject, number) { return found }
-            let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
+            let all = zip(trial.attempts,outcomes).map { "\n      \($0): \($1)" }.joined()
+            let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])\(all)"
             tally.healed.append("\(subject.name): \(healed)")
         }
         return nil
@@ -110,7 +111,7 @@ extension Trial {
     /// The first attempt whose outcome is not the expected one.
     package func firstDifference(in outcomes: [Outcome]) -> Int? {
         zip(attempts, outcomes).enumerated().first { _, pair in
-            expectedOutcome(of: pair.0) != pair.1
+            !expectedOutcome(of: pair.0).isMet(by: pair.1)
         }?.offset
     }
 }

@@ -16,18 +16,37 @@ extension Trial {
             hasChanged = false
             for simplify in Self.simplifications {
                 // One simplification may apply many times over, a list's item each time.
-                var candidates = simplify(smallest).filter { $0 != smallest }
+                var candidates = Self.candidates(simplify, smallest)
                 while !candidates.isEmpty, asked < limit {
                     let candidate = candidates.removeFirst()
                     asked += 1
                     guard try await fails(candidate) else { continue }
                     smallest = candidate
                     hasChanged = true
-                    candidates = simplify(smallest).filter { $0 != smallest }
+                    candidates = Self.candidates(simplify, smallest)
                 }
             }
         }
         return smallest
+    }
+
+    private static func candidates(_ simplify: Simplification, _ trial: Trial) -> [Trial] {
+        simplify(trial).filter { $0 != trial && $0.isPossible }
+    }
+
+    /// Whether the world that the plan makes has what the attempts need.
+    private var isPossible: Bool {
+        attempts.allSatisfy { attempt in
+            let ends = [attempt.flow.source.address, attempt.flow.destination.address]
+            return ends.allSatisfy { end in
+                plan.ownAddresses.contains(end) || !World.secondAddresses.has(end)
+            }
+                && (attempt.origin != .guest || !plan.virtualInterfaces.isEmpty)
+                && ends.allSatisfy { end in
+                    plan.sidecar.passthroughSources.contains(end)
+                        || end != World.passthroughSources.ipv6
+                }
+        }
     }
 
     /// How many things the trial says beyond the simplest plan and flow: what a reader must weigh.

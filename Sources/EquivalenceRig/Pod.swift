@@ -8,14 +8,12 @@ internal import RedirectionModel
 /// A fresh workload among its surroundings, wired as a plan says the workload is.
 struct Pod {
     let workload: Workload
-    private let hasGuest: Bool
     private var services = Services()
 
     var namespace: NetworkNamespace { workload.namespace }
 
     init(for plan: RedirectionPlan, in surroundings: Surroundings) throws(KernelError) {
         workload = Workload(id: "pod", namespace: try NetworkNamespace.create())
-        hasGuest = !plan.virtualInterfaces.isEmpty
         var links = try RouteNetlink.open(in: namespace)
         for name in World.interfaces {
             try connect(name, &links, surroundings.neighbor(behind: name), plan)
@@ -30,7 +28,7 @@ struct Pod {
         for source in plan.sidecar.passthroughSources where !source.isLoopback {
             try links.addAddress(source, prefixLength: 128, to: "lo")
         }
-        if hasGuest { try connectGuest(&links, surroundings) }
+        if let guest = surroundings.guest { try connect(guest, &links, surroundings) }
     }
 
     // MARK: Wires
@@ -69,25 +67,26 @@ struct Pod {
         return family == .ipv4 ? [preferred] + others : others + [preferred]
     }
 
-    private func connectGuest(
-        _ links: inout RouteNetlink, _ surroundings: Surroundings
+    /// Puts a bridge between the pod and the guest.
+    private func connect(
+        _ guest: NetworkNamespace, _ links: inout RouteNetlink, _ surroundings: Surroundings
     ) throws(KernelError) {
         try links.createBridge(World.bridge)
-        try links.createVethPair("tap0", peer: "eth0", in: surroundings.guest)
+        try links.createVethPair("tap0", peer: "eth0", in: guest)
         try links.setMaster("tap0", World.bridge)
-        var guest = try RouteNetlink.open(in: surroundings.guest)
+        var guestLinks = try RouteNetlink.open(in: guest)
         for family in AddressFamily.allCases {
             let length = family == .ipv4 ? 24 : 64
             try links.addAddress(
                 World.bridgeAddresses[family], prefixLength: length, to: World.bridge)
-            try guest.addAddress(World.guestAddresses[family], prefixLength: length, to: "eth0")
+            try guestLinks.addAddress(World.guestAddresses[family], prefixLength: length, to: "eth0")
         }
-        try guest.setUp("eth0")
+        try guestLinks.setUp("eth0")
         for name in ["tap0", World.bridge] { try links.setUp(name) }
         for name in ["tap0", World.bridge] { _ = try links.index(of: name) }
-        _ = try guest.index(of: "eth0")
+        _ = try guestLinks.index(of: "eth0")
         for family in AddressFamily.allCases {
-            try guest.addRoute(to: .all(family), via: World.bridgeAddresses[family])
+            try guestLinks.addRoute(to: .all(family), via: World.bridgeAddresses[family])
         }
         try forward()
         for network in World.guestNetworks {
@@ -106,12 +105,6 @@ struct Pod {
                 try OwnedDescriptor.open("/proc/sys/net/\(name)", .write).write("1")
             }
         }
-    }
-
-    /// Takes the wires away, so that the next pod can have its place.
-    func remove() throws(KernelError) {
-        var links = try RouteNetlink.open(in: namespace)
-        for name in World.interfaces + (hasGuest ? ["tap0"] : []) { try links.delete(name) }
     }
 
     // MARK: Services

@@ -41,7 +41,7 @@ struct Probe {
         return .accepted(
             Acceptance(
                 site: service.site, port: service.port, origin: origin(of: accepted, service),
-                source: source.address, isSourceTrue: try source == client.localEndpoint(),
+                source: source.address, mistake: Self.mistake(source, try client.localEndpoint()),
                 peer: try client.peerEndpoint()))
     }
 
@@ -75,6 +75,11 @@ struct Probe {
         let error = Errno(rawValue: CInt(status.first ?? 0))
         if error.rawValue == 0 { return nil }
         return error == .connectionRefused ? .refused : .strange("SO_ERROR: \(error)")
+    }
+
+    /// What is wrong when the acceptor and the client do not mean the same source.
+    private static func mistake(_ seen: Endpoint, _ own: Endpoint) -> String? {
+        seen == own ? nil : "seen as \(seen), its own name is \(own)"
     }
 
     /// Where a sidecar would take the connection to.
@@ -121,7 +126,8 @@ struct Probe {
                 site: service.site, port: service.port,
                 origin: isRedirected ? nil : Endpoint(datagram.local, service.port),
                 source: datagram.peer.address,
-                isSourceTrue: isUnbound ? datagram.peer.port == local.port : datagram.peer == local,
+                mistake: Self.mistake(
+                    datagram.peer, isUnbound ? Endpoint(datagram.peer.address, local.port) : local),
                 peer: answer.peer))
     }
 

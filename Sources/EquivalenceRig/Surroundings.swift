@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Equivalence
-package import LinuxKernel
-internal import RedirectionEngine
+internal import LinuxKernel
 internal import RedirectionModel
 
 /// All that is around a pod: the rest of the world behind each of its interfaces, and the machine
-/// behind its bridge. Pods come and go; this stays.
-package final class Surroundings {
+/// behind its bridge.
+///
+/// It goes when it is released; the kernel takes namespaces and their wires apart in its own time,
+/// many at once, which is far cheaper than waiting for each.
+struct Surroundings {
     /// What is behind an interface of the pod.
     struct Neighbor {
         let namespace: NetworkNamespace
@@ -16,31 +18,35 @@ package final class Surroundings {
 
     private let near: Neighbor
     private let far: Neighbor
-    let guest: NetworkNamespace
+    /// What is behind the bridge; nobody, where the plan knows of none.
+    let guest: NetworkNamespace?
 
-    package init() throws(KernelError) {
+    init(for trial: Trial) throws(KernelError) {
         near = try Self.neighbor(
-            World.peerNetworks.filter { !World.farNetworks.contains($0) })
-        far = try Self.neighbor(World.farNetworks)
-        guest = try NetworkNamespace.create()
+            World.peerNetworks.filter { !World.farNetworks.contains($0) }, trial)
+        far = try Self.neighbor(World.farNetworks, trial)
+        guest = trial.plan.virtualInterfaces.isEmpty ? nil : try NetworkNamespace.create()
     }
 
-    /// Makes a namespace that has every address of `networks` and serves every port.
-    private static func neighbor(_ networks: [CIDR]) throws(KernelError) -> Neighbor {
+    /// Makes a namespace that has every address of `networks` and serves every port of the trial.
+    private static func neighbor(
+        _ networks: [CIDR], _ trial: Trial
+    ) throws(KernelError) -> Neighbor {
         let namespace = try NetworkNamespace.create()
         var links = try RouteNetlink.open(in: namespace)
         for network in networks { try links.addLocalRoute(to: network) }
         var services = Services()
         for transport in TransportProtocol.allCases {
-            try services.open(
-                World.ports, transport, at: .peer, in: namespace, isTransparent: true)
+            let ports = trial.attempts.filter { $0.flow.protocol == transport }
+                .map(\.flow.destination.port)
+            try services.open(ports, transport, at: .peer, in: namespace, isTransparent: true)
         }
         return Neighbor(namespace: namespace, services: services)
     }
 
     /// The neighbor that has `address`.
     func neighbor(having address: IPAddress) -> Neighbor {
-        World.interface(towards: address) == "eth1" ? far : near
+        neighbor(behind: World.interface(towards: address))
     }
 
     func neighbor(behind interface: String) -> Neighbor { interface == "eth1" ? far : near }
