@@ -69,7 +69,7 @@ package struct AttemptGenerator {
         let flow = Flow(
             .inbound, random.chance(90) ? .tcp : .udp, from: Endpoint(source, 0),
             to: Endpoint(random.pick(from: own), port()),
-            interface: random.pick(from: World.interfaces))
+            interface: World.interface(towards: source))
         var attempt = Attempt(flow, from: .peer)
         attempt.isBound = true
         return attempt

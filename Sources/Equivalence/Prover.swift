@@ -14,7 +14,8 @@ package protocol Subject {
 package enum Observation: Sendable {
     /// The mechanism cannot express the plan, and said which part.
     case refused(part: String)
-    case outcomes([Outcome])
+    /// The outcomes of the attempts in order, and what was odd on the way to them.
+    case outcomes([Outcome], oddities: [String] = [])
 }
 
 /// A subject that did what the plan does not say.
@@ -47,27 +48,27 @@ package struct Prover {
     ) async throws -> Disagreement? {
         for number in numbers {
             let trial = Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
-            guard case .outcomes(let outcomes) = try await look(trial, &subject, &tally) else {
+            guard case .outcomes(let outcomes, _) = try await look(trial, number, &subject, &tally) else {
                 continue
             }
             guard let index = trial.firstDifference(in: outcomes) else { continue }
             var suspect = trial
             suspect.attempts = [trial.attempts[index]]
             if let found = try await confirm(suspect, or: trial, &subject, number) { return found }
-            let all = zip(trial.attempts,outcomes).map { "\n      \($0): \($1)" }.joined()
-            let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])\(all)"
+            let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
             tally.healed.append("\(subject.name): \(healed)")
         }
         return nil
     }
 
     private func look(
-        _ trial: Trial, _ subject: inout some Subject, _ tally: inout Tally
+        _ trial: Trial, _ number: Int, _ subject: inout some Subject, _ tally: inout Tally
     ) async throws -> Observation {
         let observation = try await subject.observe(trial)
         switch observation {
         case .refused(let part): tally.refusals[part, default: 0] += 1
-        case .outcomes(let outcomes):
+        case .outcomes(let outcomes, let oddities):
+            tally.oddities += oddities.map { "\(subject.name): policy \(number): \($0)" }
             tally.policies += 1
             tally.attempts += outcomes.count
             for attempt in trial.attempts {
@@ -102,7 +103,7 @@ package struct Prover {
     private func difference(
         _ trial: Trial, _ subject: inout some Subject
     ) async throws -> (Int, Outcome)? {
-        guard case .outcomes(let outcomes) = try await subject.observe(trial) else { return nil }
+        guard case .outcomes(let outcomes, _) = try await subject.observe(trial) else { return nil }
         return trial.firstDifference(in: outcomes).map { ($0, outcomes[$0]) }
     }
 }
@@ -124,7 +125,7 @@ extension Disagreement: CustomStringConvertible {
           verdict   \(trial.attempts.last.map { "\(trial.plan.verdict(for: $0.flow))" } ?? "")
           expected  \(expected)
           observed  \(observed)
-          plan      \(trial.plan)
+          plan      \(trial.plan.peculiarities.joined(separator: "\n            "))
         """
     }
 }

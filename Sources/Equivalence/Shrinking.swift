@@ -49,22 +49,8 @@ extension Trial {
         }
     }
 
-    /// How many things the trial says beyond the simplest plan and flow: what a reader must weigh.
-    package var size: Int {
-        let simplest = Self.plainPlan
-        let differences = Self.parts.count { part in
-            var other = plan
-            part(&other, simplest)
-            return other != plan
-        }
-        return differences + attempts.count
-    }
-
-    /// The plan that says nothing beyond what every plan must.
-    private static let plainPlan = RedirectionPlan(
-        sidecar: Sidecar(
-            uids: [], outboundPort: 15001, inboundPort: 15003, ownPorts: []),
-        ownAddresses: World.podAddresses.both)
+    /// How many things the trial says beyond the simplest plan: what a reader must weigh.
+    package var size: Int { plan.peculiarities.count + attempts.count }
 
     // MARK: Simplifications
 
@@ -72,8 +58,7 @@ extension Trial {
 
     private static var simplifications: [Simplification] {
         [
-            fewerAttempts, { trial in parts.map { part in trial.changingPlan { part(&$0, plainPlan) } } },
-            plainerAttempts, fewerItems,
+            fewerAttempts, plainerPlans, plainerAttempts, fewerItems,
         ]
     }
 
@@ -103,43 +88,12 @@ extension Trial {
         return plain + [late]
     }
 
-    private func changingPlan(_ change: (inout RedirectionPlan) -> Void) -> Trial {
-        var simpler = self
-        change(&simpler.plan)
-        return simpler
-    }
-
-    /// Each part of a plan on its own, set to what another plan says.
-    private static var parts: [(inout RedirectionPlan, RedirectionPlan) -> Void] {
-        [
-            { $0.dns = $1.dns }, { $0.virtualInterfaces = $1.virtualInterfaces },
-            { $0.inboundMode = $1.inboundMode },
-            { $0.ownerPortExclusions = $1.ownerPortExclusions },
-            { $0.excludedUIDs = $1.excludedUIDs }, { $0.excludedGIDs = $1.excludedGIDs },
-            { $0.passesOwnAddresses = $1.passesOwnAddresses },
-            { $0.ownAddresses = $1.ownAddresses }, { $0.families[.ipv4] = $1.families[.ipv4] },
-            { $0.families[.ipv6] = $1.families[.ipv6] }, { $0.isEnabled = $1.isEnabled },
-            { $0.sidecar.passthroughSources = $1.sidecar.passthroughSources },
-            { $0.sidecar.tunnelPorts = $1.sidecar.tunnelPorts },
-            { $0.sidecar.redirectsSelfCalls = $1.sidecar.redirectsSelfCalls },
-            { $0.sidecar.ownPorts = $1.sidecar.ownPorts }, { $0.sidecar.gids = $1.sidecar.gids },
-            { $0.sidecar.uids = $1.sidecar.uids },
-            { $0.sidecar.outboundPort = $1.sidecar.outboundPort },
-            { $0.sidecar.inboundPort = $1.sidecar.inboundPort },
-        ] + parts(of: \.outbound) + parts(of: \.inbound)
-    }
-
-    private static func parts(
-        of selection: WritableKeyPath<RedirectionPlan, Selection>
-    ) -> [(inout RedirectionPlan, RedirectionPlan) -> Void] {
-        [
-            { $0[keyPath: selection].excludedInterfaces = $1[keyPath: selection].excludedInterfaces },
-            { $0[keyPath: selection].excludedNetworks = $1[keyPath: selection].excludedNetworks },
-            { $0[keyPath: selection].excludedPorts = $1[keyPath: selection].excludedPorts },
-            { $0[keyPath: selection].includedNetworks = $1[keyPath: selection].includedNetworks },
-            { $0[keyPath: selection].includedPorts = $1[keyPath: selection].includedPorts },
-            { $0[keyPath: selection].combination = $1[keyPath: selection].combination },
-        ]
+    private static func plainerPlans(_ trial: Trial) -> [Trial] {
+        PlanPart.all.map { part in
+            var simpler = trial
+            part.reset(&simpler.plan)
+            return simpler
+        }
     }
 }
 

@@ -10,6 +10,8 @@ package struct Tally: Sendable {
     package var refusals: [String: Int] = [:]
     /// Differences that were gone when looked at again.
     package var healed: [String] = []
+    /// What came out right and was odd all the same, such as a connection that took long.
+    package var oddities: [String] = []
 
     package init() {}
 
@@ -19,6 +21,7 @@ package struct Tally: Sendable {
         sum.reasons.merge(other.reasons, uniquingKeysWith: +)
         sum.refusals.merge(other.refusals, uniquingKeysWith: +)
         sum.healed += other.healed
+        sum.oddities += other.oddities
     }
 }
 
@@ -34,6 +37,7 @@ extension Tally: CustomStringConvertible {
               refused   \(refused)\(parts.isEmpty ? "" : ": " + parts)
               reasons   \(reasons)
               healed    \(healed.count)\(healed.map { "\n    " + $0 }.joined())
+              odd       \(oddities.count)\(oddities.map { "\n    " + $0 }.joined())
             """
     }
 }

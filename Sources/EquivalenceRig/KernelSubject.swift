@@ -21,42 +21,39 @@ package struct KernelSubject: Subject {
         self.distort = distort
     }
 
-    package var timing: [String: Duration] = [:]
-
     package mutating func observe(_ trial: Trial) async throws -> Observation {
-        let t0 = ContinuousClock.now
         let surroundings = try Surroundings(for: trial)
         var pod = try Pod(for: trial.plan, in: surroundings)
-        timing["pod", default: .zero] += ContinuousClock.now - t0
         let outcome: Result<Observation, any Error>
         do {
             outcome = .success(try await observe(trial, &pod, surroundings))
         } catch {
             outcome = .failure(error)
         }
-        let t1 = ContinuousClock.now
         try await backend.remove(from: pod.workload)
-        timing["remove", default: .zero] += ContinuousClock.now - t1
         return try outcome.get()
     }
 
-    private mutating func observe(_ trial: Trial, _ pod: inout Pod, _ surroundings: Surroundings) async throws -> Observation {
+    private func observe(
+        _ trial: Trial, _ pod: inout Pod, _ surroundings: Surroundings
+    ) async throws -> Observation {
         if trial.listensFirst { try pod.serve(trial) }
-        let t1 = ContinuousClock.now
         do throws(RedirectionError) {
             try await backend.apply(distort(trial.plan), to: pod.workload)
         } catch {
             guard case .inexpressible(let part, _) = error else { throw error }
             return .refused(part: part)
         }
-        timing["apply", default: .zero] += ContinuousClock.now - t1
-        let t2 = ContinuousClock.now
         if !trial.listensFirst { try pod.serve(trial) }
-        timing["serve", default: .zero] += ContinuousClock.now - t2
-        let t3 = ContinuousClock.now
-        let os = trial.attempts.map { probe($0, of: trial, pod, surroundings).observe() }
-        timing["probe", default: .zero] += ContinuousClock.now - t3
-        return .outcomes(os)
+        var oddities: [String] = []
+        let outcomes = trial.attempts.map { attempt in
+            let begin = ContinuousClock.now
+            let outcome = probe(attempt, of: trial, pod, surroundings).observe()
+            let duration = ContinuousClock.now - begin
+            if duration > .milliseconds(500) { oddities.append("\(attempt) took \(duration)") }
+            return outcome
+        }
+        return .outcomes(outcomes, oddities: oddities)
     }
 
     private func probe(_ attempt: Attempt, of trial: Trial, _ pod: Pod, _ surroundings: Surroundings) -> Probe {

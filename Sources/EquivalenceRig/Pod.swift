@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Equivalence
+internal import KernelTestSupport
 internal import LinuxKernel
 internal import RedirectionEngine
 internal import RedirectionModel
@@ -40,11 +41,13 @@ struct Pod {
         try links.createVethPair(name, peer: "pod", in: neighbor.namespace)
         var other = try RouteNetlink.open(in: neighbor.namespace)
         for family in AddressFamily.allCases {
-            // The network is behind eth0; eth1 leads to single destinations.
             let length = World.podPrefixLengths[family] ?? 0
-            let own = name == "eth0" ? length : family == .ipv4 ? 32 : 128
             for address in Self.addresses(of: plan, family) {
-                try links.addAddress(address, prefixLength: own, to: name)
+                // The network is behind eth0; everything else is an address and no more.
+                let isNetwork = name == "eth0" && World.podAddresses.has(address)
+                try links.addAddress(
+                    address, prefixLength: isNetwork ? length : CIDR(address).prefixLength,
+                    to: name)
             }
             try other.addAddress(
                 World.gatewayAddresses[family], prefixLength: length, to: "pod")
@@ -55,6 +58,13 @@ struct Pod {
         // Asked for, the link's state is brought up to date at once, and IPv6 with it.
         _ = try links.index(of: name)
         _ = try other.index(of: "pod")
+        // The addresses follow in the background, and answer nobody before.
+        for address in plan.ownAddresses where address.family == .ipv6 {
+            try namespace.waitUntilLocal(address, on: name)
+        }
+        for address in [World.gatewayAddresses.ipv6, linkLocalGateway] {
+            try neighbor.namespace.waitUntilLocal(address, on: "pod")
+        }
     }
 
     /// The pod's own addresses in the order that makes `World.podAddresses` the preferred ones:
@@ -85,6 +95,8 @@ struct Pod {
         for name in ["tap0", World.bridge] { try links.setUp(name) }
         for name in ["tap0", World.bridge] { _ = try links.index(of: name) }
         _ = try guestLinks.index(of: "eth0")
+        try namespace.waitUntilLocal(World.bridgeAddresses.ipv6, on: World.bridge)
+        try guest.waitUntilLocal(World.guestAddresses.ipv6)
         for family in AddressFamily.allCases {
             try guestLinks.addRoute(to: .all(family), via: World.bridgeAddresses[family])
         }

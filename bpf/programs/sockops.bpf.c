@@ -145,9 +145,10 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 		if (!take_local(ctx, pod, &origin))
 			return;
 	} else if (!take_handshake(ctx, key, &origin)) {
-		if (!take_flow(ctx, &origin))
+		if (take_flow(ctx, &origin))
+			flags |= SWERVE_SOCKET_FLOW;
+		else if (!take_local(ctx, pod, &origin)) /* a client may ask for the sidecar's port */
 			return;
-		flags |= SWERVE_SOCKET_FLOW;
 	}
 	socket = stored(ctx, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {
