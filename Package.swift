@@ -109,6 +109,15 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What redirection costs.
+        .executableTarget(
+            name: "TrafficBench",
+            dependencies: [
+                "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", argumentParser,
+            ],
+            swiftSettings: strict),
+
         // Tests.
         library(
             "KernelTestSupport",
