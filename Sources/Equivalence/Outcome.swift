@@ -52,8 +52,13 @@ package struct Acceptance: Hashable, Sendable {
 }
 
 extension Trial {
-    /// What must be observed of an attempt: the verdict, in terms of who accepts.
+    /// What must be observed of an attempt.
     package func expectedOutcome(of attempt: Attempt) -> Outcome {
+        outcome(of: attempt, under: plan.verdict(for: attempt.flow))
+    }
+
+    /// What is observed of an attempt under a verdict, in terms of who accepts.
+    package func outcome(of attempt: Attempt, under verdict: Verdict) -> Outcome {
         let flow = attempt.flow
         var destination = flow.destination
         // connect(2) takes the unspecified address for loopback, and says so.
@@ -63,7 +68,7 @@ extension Trial {
         var acceptance = Acceptance(
             site: .pod, port: destination.port, origin: destination,
             source: flow.source.address, peer: destination)
-        switch plan.verdict(for: flow).action {
+        switch verdict.action {
         case .drop: return .dropped
         case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
             acceptance.port = port

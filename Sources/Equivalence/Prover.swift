@@ -39,26 +39,85 @@ package struct Prover {
         self.attemptsPerPolicy = attemptsPerPolicy
     }
 
-    /// Tries the policies numbered `numbers`, and notes everything in `tally`.
+    /// Tries policies until `count` of them are compared, in several lanes at once, each with a
+    /// subject of its own.
+    ///
+    /// Those that the subject refuses do not count, but a subject that refuses nearly everything
+    /// is given up.
+    package func prove(
+        _ count: Int, lanes: Int,
+        reporting report: @escaping @Sendable (Tally) -> Void = { _ in },
+        with makeSubject: @escaping @Sendable () async throws -> some Subject & Sendable
+    ) async throws -> (Tally, Disagreement?) {
+        let run = Run(of: count, report)
+        let found = try await withThrowingTaskGroup { group in
+            for _ in 0..<lanes {
+                group.addTask {
+                    var subject = try await makeSubject()
+                    return try await prove(&subject, run)
+                }
+            }
+            var found: Disagreement?
+            for try await disagreement in group {
+                guard let disagreement else { continue }
+                found = found ?? disagreement
+                group.cancelAll()
+            }
+            return found
+        }
+        return (await run.tally, found)
+    }
+
+    /// Tries policies as long as the run has some.
     ///
     /// Stops at the first disagreement and returns it shrunk. What a second look in a fresh world
     /// does not confirm is noted as healed.
-    package func prove(
-        _ subject: inout some Subject, _ numbers: some Sequence<Int>, _ tally: inout Tally
+    private func prove(
+        _ subject: inout some Subject, _ run: Run
     ) async throws -> Disagreement? {
-        for number in numbers {
+        while !Task.isCancelled, let number = await run.nextNumber() {
+            var tally = Tally()
             let trial = Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
-            guard case .outcomes(let outcomes, _) = try await look(trial, number, &subject, &tally) else {
-                continue
+            let observation = try await look(trial, number, &subject, &tally)
+            if case .outcomes(let outcomes, _) = observation,
+                let index = trial.firstDifference(in: outcomes)
+            {
+                var suspect = trial
+                suspect.attempts = [trial.attempts[index]]
+                if let found = try await confirm(suspect, or: trial, &subject, number) {
+                    return found
+                }
+                let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
+                tally.healed.append("\(subject.name): \(healed)")
             }
-            guard let index = trial.firstDifference(in: outcomes) else { continue }
-            var suspect = trial
-            suspect.attempts = [trial.attempts[index]]
-            if let found = try await confirm(suspect, or: trial, &subject, number) { return found }
-            let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
-            tally.healed.append("\(subject.name): \(healed)")
+            await run.add(tally)
         }
         return nil
+    }
+
+    /// Hands out the policies, and sums up what came of them.
+    private actor Run {
+        private(set) var tally = Tally()
+        private let count: Int
+        private let report: @Sendable (Tally) -> Void
+        private var handedOut = 0
+
+        init(of count: Int, _ report: @escaping @Sendable (Tally) -> Void) {
+            self.count = count
+            self.report = report
+        }
+
+        /// The number of the next policy, `nil` when enough are compared.
+        func nextNumber() -> Int? {
+            guard tally.policies < count, handedOut < 20 * count else { return nil }
+            defer { handedOut += 1 }
+            return handedOut
+        }
+
+        func add(_ other: Tally) {
+            tally += other
+            report(tally)
+        }
     }
 
     private func look(

@@ -15,6 +15,9 @@ package struct Tally: Sendable {
 
     package init() {}
 
+    /// How many policies were tried, the refused ones among them.
+    package var tried: Int { policies + refusals.values.reduce(0, +) }
+
     package static func += (sum: inout Tally, other: Tally) {
         sum.policies += other.policies
         sum.attempts += other.attempts
@@ -27,14 +30,13 @@ package struct Tally: Sendable {
 
 extension Tally: CustomStringConvertible {
     package var description: String {
-        let refused = refusals.values.reduce(0, +)
         let parts = refusals.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
             .map { "\($0.value) for \($0.key)" }.joined(separator: ", ")
         let reasons = Reason.allCases.map { "\($0) \(self.reasons[$0] ?? 0)" }
             .joined(separator: ", ")
         return """
             \(policies) policies with \(attempts) attempts agreed with the model
-              refused   \(refused)\(parts.isEmpty ? "" : ": " + parts)
+              refused   \(tried - policies)\(parts.isEmpty ? "" : ": " + parts)
               reasons   \(reasons)
               healed    \(healed.count)\(healed.map { "\n    " + $0 }.joined())
               odd       \(oddities.count)\(oddities.map { "\n    " + $0 }.joined())

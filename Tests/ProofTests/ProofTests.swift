@@ -1,56 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import EBPFBackend
 import Equivalence
 import EquivalenceRig
-import Foundation
-import IPTablesBackend
 import KernelTestSupport
 import LinuxKernel
-import RedirectionEngine
 import RedirectionModel
 import Testing
 
-/// The mechanisms under proof.
-enum ProvenMechanism: String, CaseIterable, Codable, Sendable {
-    case socketLookup = "ebpf by sk_lookup"
-    case trafficControl = "ebpf by tc"
-    case nft
-    case legacy
-
-    /// Makes the backend; what is eBPF attaches to `cgroup`.
-    func make(attachingTo cgroup: Cgroup) async throws -> any RedirectionBackend {
-        switch self {
-        case .socketLookup: try await EBPFBackend.load(attachingTo: cgroup, inbound: .socketLookup)
-        case .trafficControl:
-            try await EBPFBackend.load(attachingTo: cgroup, inbound: .trafficControl)
-        case .nft: IPTablesBackend(.nft)
-        case .legacy: IPTablesBackend(.legacy)
-        }
-    }
-}
-
+/// Every mechanism does what the model says, shown by live traffic; docs/equivalence.md.
 @Suite(.requiresKernel) struct ProofTests {
-    @Test(arguments: ProvenMechanism.allCases.filter { m in ProcessInfo.processInfo.environment["M"].map { $0 == "\(m)" } ?? true })
-    func `live traffic meets the verdicts of the model`(_ mechanism: ProvenMechanism) async {
-        await #expect(processExitsWith: .success) { [mechanism] in
+    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: ProofSettings.mechanisms)
+    func `live traffic meets the verdicts of the model`(_ mechanism: ProvenMechanism) async throws {
+        let file = TemporaryFile()
+        await #expect(processExitsWith: .success) { [mechanism, report = file.path as String] in
+            let settings = ProofSettings.current
             try await withTestCgroup { cgroup in
-                let log = try OwnedDescriptor.open("/tmp/prove.log", .append)
-                let backend = try await mechanism.make(attachingTo: cgroup)
-                var subject = KernelSubject(mechanism.rawValue, backend)
-                var tally = Tally()
-                let begin = ContinuousClock.now
-                let count = Int(ProcessInfo.processInfo.environment["N"] ?? "20") ?? 20
-                do {
-                    let found = try await Prover(seed: 1).prove(&subject, 0..<count, &tally)
-                    try log.write("\(mechanism): \(ContinuousClock.now - begin) \(tally)\n")
-                    if let found { try log.write("\(found)\n") }
-                    #expect(found == nil)
-                } catch {
-                    try log.write("\(mechanism): \(error)\n")
-                    throw error
+                let log = try ProofLog(mechanism.rawValue, report)
+                let (tally, found) = try await Prover(seed: settings.seed).prove(
+                    settings.policies, lanes: settings.lanes, reporting: log.progress
+                ) {
+                    KernelSubject(
+                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup))
                 }
+                try log.conclude(tally, found)
+                #expect(found == nil)
+                #expect(found != nil || tally.policies >= settings.policies)
+                // A run of this length meets all that the mechanism can carry out.
+                let missing = Reason.allCases.filter { tally.reasons[$0] == nil }
+                #expect(settings.policies < 300 || Set(missing) == mechanism.unreachable)
             }
         }
+        print(try readFile(file.path))
     }
 }
