@@ -38,11 +38,12 @@ package struct AttemptGenerator {
     /// To loopback, or to an address of the workload's own.
     private mutating func toItself() -> Attempt {
         let own = plan.ownAddresses.sorted()
-        let address = switch random.below(10) {
-        case 0: random.pick(from: World.unspecifiedAddresses)
-        case 1..<4: random.pick(from: World.loopbackAddresses)
-        default: random.pick(from: own)
-        }
+        let address =
+            switch random.below(10) {
+            case 0: random.pick(from: World.unspecifiedAddresses)
+            case 1..<4: random.pick(from: World.loopbackAddresses)
+            default: random.pick(from: own)
+            }
         var attempt = fromPod(to: address, port(), random.chance(92) ? .tcp : .udp)
         let source = World.passthroughSources[address.family]
         if plan.sidecar.passthroughSources.contains(source), random.chance(60) {
@@ -125,7 +126,8 @@ package struct AttemptGenerator {
 
     /// Somebody the plan speaks of, their neighbor in number, or anybody.
     private mutating func owner() -> Owner {
-        let listed = (plan.ownerPortExclusions.map(\.uids) + [plan.sidecar.uids, plan.excludedUIDs])
+        let listed =
+            (plan.ownerPortExclusions.map(\.uids) + [plan.sidecar.uids, plan.excludedUIDs])
             .flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound, $0.upperBound + 1] }
         let groups = [plan.sidecar.gids, plan.excludedGIDs]
             .flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound, $0.upperBound + 1] }

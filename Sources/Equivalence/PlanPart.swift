@@ -65,7 +65,17 @@ private func words<Value>(_ value: Value) -> String {
     if let list = value as? any Sequence & Hashable {
         return "[" + list.map { "\($0)" }.sorted().joined(separator: ", ") + "]"
     }
+    if let optional = value as? any OptionalValue { return optional.words }
     return "\(value)".replacing("RedirectionModel.", with: "")
+}
+
+/// A value that may not be there, for `words` to see through.
+private protocol OptionalValue {
+    var words: String { get }
+}
+
+extension Optional: OptionalValue {
+    fileprivate var words: String { map { Equivalence.words($0) } ?? "none" }
 }
 
 extension RedirectionPlan {

@@ -65,7 +65,8 @@ package enum World {
     /// Where a flow to `address` leaves the pod, or arrives.
     package static func interface(towards address: IPAddress) -> String {
         if address.isLoopback || address.isUnspecified { return "lo" }
-        if [podAddresses, secondAddresses, passthroughSources].contains(where: { $0.has(address) }) {
+        if [podAddresses, secondAddresses, passthroughSources].contains(where: { $0.has(address) })
+        {
             return "lo"
         }
         if guestNetworks.contains(where: { $0.contains(address) }) { return bridge }

@@ -56,7 +56,9 @@ package struct KernelSubject: Subject {
         return .outcomes(outcomes, oddities: oddities)
     }
 
-    private func probe(_ attempt: Attempt, of trial: Trial, _ pod: Pod, _ surroundings: Surroundings) -> Probe {
+    private func probe(
+        _ attempt: Attempt, of trial: Trial, _ pod: Pod, _ surroundings: Surroundings
+    ) -> Probe {
         let flow = attempt.flow
         let target = surroundings.neighbor(having: flow.destination.address).services
         let namespace =
@@ -65,11 +67,13 @@ package struct KernelSubject: Subject {
             case .peer: surroundings.neighbor(having: flow.source.address).namespace
             case .guest: surroundings.guest ?? pod.namespace
             }
-        let services = pod.services(flow.protocol)
+        let services =
+            pod.services(flow.protocol)
             + [target[flow.protocol, flow.destination.port]].compactMap(\.self)
         return Probe(
             attempt: attempt,
-            patience: trial.expectedOutcome(of: attempt) == .dropped ? .milliseconds(15) : .seconds(2),
+            patience: trial.expectedOutcome(of: attempt) == .dropped
+                ? .milliseconds(15) : .seconds(2),
             keepsDestination: flow.direction == .inbound && trial.plan.inboundMode != .redirect,
             services: services, namespace: namespace)
     }

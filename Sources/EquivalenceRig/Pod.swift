@@ -89,7 +89,8 @@ struct Pod {
             let length = family == .ipv4 ? 24 : 64
             try links.addAddress(
                 World.bridgeAddresses[family], prefixLength: length, to: World.bridge)
-            try guestLinks.addAddress(World.guestAddresses[family], prefixLength: length, to: "eth0")
+            try guestLinks.addAddress(
+                World.guestAddresses[family], prefixLength: length, to: "eth0")
         }
         try guestLinks.setUp("eth0")
         for name in ["tap0", World.bridge] { try links.setUp(name) }

@@ -11,7 +11,9 @@ final class Service {
     let `protocol`: TransportProtocol
     let socket: Socket
 
-    private init(_ site: Site, _ port: UInt16, _ transport: TransportProtocol, _ socket: consuming Socket) {
+    private init(
+        _ site: Site, _ port: UInt16, _ transport: TransportProtocol, _ socket: consuming Socket
+    ) {
         self.site = site
         self.port = port
         self.protocol = transport

@@ -95,7 +95,8 @@ enum Mistake: String, CaseIterable, Codable, Sendable {
         case .tunnelPortsAreForgotten: plan.sidecar.tunnelPorts = []
         case .passthroughIsForgotten: plan.sidecar.passthroughSources = []
         case .localNetworksAreForgotten:
-            plan.virtualInterfaces = Set(plan.virtualInterfaces.map { VirtualInterface($0.interface) })
+            plan.virtualInterfaces = Set(
+                plan.virtualInterfaces.map { VirtualInterface($0.interface) })
         case .dnsOverUDPAlone: plan.dns?.protocols.remove(.tcp)
         default:
             distort(&plan.outbound)

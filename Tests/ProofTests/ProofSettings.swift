@@ -8,7 +8,9 @@ import LinuxKernel
 struct ProofSettings {
     let policies: Int
     let seed: UInt64
-    /// How many pods a mechanism has at a time. Applying a plan is mostly waiting for the kernel.
+    /// How many pods a mechanism has at a time.
+    ///
+    /// Applying a plan is mostly waiting for the kernel.
     let lanes: Int
 
     /// Enough for the slowest mechanism on a slow machine.

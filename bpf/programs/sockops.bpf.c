@@ -147,7 +147,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	} else if (!take_handshake(ctx, key, &origin)) {
 		if (take_flow(ctx, &origin))
 			flags |= SWERVE_SOCKET_FLOW;
-		else if (!take_local(ctx, pod, &origin)) /* a client may ask for the sidecar's port */
+		else if (!take_local(ctx, pod, &origin))
 			return;
 	}
 	socket = stored(ctx, BPF_SK_STORAGE_GET_F_CREATE);
