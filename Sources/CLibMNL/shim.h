@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <net/if.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -74,3 +75,6 @@ static const int clibmnl_rtn_unicast = RTN_UNICAST;
 static const long clibmnl_rta_dst = RTA_DST;
 static const long clibmnl_rta_gateway = RTA_GATEWAY;
 static const long clibmnl_rta_oif = RTA_OIF;
+static const long clibmnl_rta_table = RTA_TABLE;
+static const int clibmnl_rt_scope_host = RT_SCOPE_HOST;
+static const int clibmnl_rtn_local = RTN_LOCAL;

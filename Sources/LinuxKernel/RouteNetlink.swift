@@ -6,14 +6,14 @@ internal import SystemPackage
 
 /// Links, addresses and routes of one namespace, rtnetlink(7).
 package struct RouteNetlink: ~Copyable {
-    private var socket: NetlinkSocket
+    var socket: NetlinkSocket
 
     package static func open(in namespace: NetworkNamespace) throws(KernelError) -> RouteNetlink {
         RouteNetlink(socket: try NetlinkSocket.open(.route, in: namespace))
     }
 
-    private static let change = NLM_F_REQUEST | NLM_F_ACK
-    private static let create = change | NLM_F_CREATE | NLM_F_EXCL
+    static let change = NLM_F_REQUEST | NLM_F_ACK
+    static let create = change | NLM_F_CREATE | NLM_F_EXCL
 
     // MARK: Links
 

@@ -118,6 +118,12 @@ extension Socket {
         package static let ipv6Only = Option(level: 41, name: 26)
         /// `SO_LINGER`; with a zero time, close(2) sends RST.
         package static let linger = Option(level: 1, name: 13)
+        /// `SO_MARK`: what routing and rules may tell the socket's packets by.
+        package static let mark = Option(level: 1, name: 36)
+        /// `IP_TRANSPARENT`: local addresses need not be the machine's own.
+        package static let transparent4 = Option(level: 0, name: 19)
+        /// `IPV6_TRANSPARENT`.
+        package static let transparent6 = Option(level: 41, name: 75)
         /// `SO_ORIGINAL_DST`, linux/netfilter_ipv4.h.
         package static let originalDestination4 = Option(level: 0, name: 80)
         /// `IP6T_SO_ORIGINAL_DST`, linux/netfilter_ipv6/ip6_tables.h.

@@ -2,7 +2,9 @@
 
 internal import ArgumentParser
 
-/// Measures what redirection costs. Compares within one run, and asserts nothing.
+/// Measures what redirection costs.
+///
+/// Compares within one run, and asserts nothing.
 @main
 struct TrafficBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
