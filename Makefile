@@ -54,6 +54,11 @@ bench-lists: deps bpf ## what longer lists cost, by mechanism (root, release bui
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
 
+N ?= 1000
+SEED ?= 1
+prove: deps-test build-tests ## prove the mechanisms equal by live traffic: N=policies SEED=number (root)
+	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" scripts/prove $(N) $(SEED) $(MECHANISM)
+
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check
 

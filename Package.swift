@@ -130,7 +130,21 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        library("Equivalence", ["RedirectionModel"]),
+        library(
+            "EquivalenceRig",
+            [
+                "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
+        tests(
+            "ProofTests",
+            [
+                "EBPFBackend", "Equivalence", "EquivalenceRig", "IPTablesBackend",
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+            ]),
         tests(
             "PolicyFileTests",
             ["KernelTestSupport", "LinuxKernel", "PolicyFile", "RedirectionModel"],
