@@ -254,6 +254,85 @@ int clinux_poll_input(int fd, int milliseconds)
 	return result > 0 ? poller.revents : result;
 }
 
+const short clinux_input = POLLIN, clinux_output = POLLOUT;
+
+int clinux_poll_first(const int *fds, size_t count, short events, int milliseconds)
+{
+	struct pollfd pollers[64];
+	int result;
+	size_t i;
+
+	if (count > sizeof(pollers) / sizeof(pollers[0]))
+		return -EINVAL;
+	for (i = 0; i < count; i++)
+		pollers[i] = (struct pollfd){ .fd = fds[i], .events = events };
+	result = OR_ERRNO(poll(pollers, count, milliseconds));
+	if (result <= 0)
+		return result;
+	for (i = 0; !pollers[i].revents; i++)
+		;
+	return i + 1;
+}
+
+/* Room for the one control message of clinux_receive and clinux_send. */
+union packet_info {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+ssize_t clinux_receive(int fd, void *buffer, size_t size, uint8_t *peer, uint16_t *port,
+		       uint8_t *local)
+{
+	struct sockaddr_storage name = {};
+	struct iovec vector = { .iov_base = buffer, .iov_len = size };
+	union packet_info info;
+	struct msghdr message = { .msg_name = &name,
+				  .msg_namelen = sizeof(name),
+				  .msg_iov = &vector,
+				  .msg_iovlen = 1,
+				  .msg_control = &info,
+				  .msg_controllen = sizeof(info) };
+	ssize_t result = OR_ERRNO(recvmsg(fd, &message, 0));
+	struct cmsghdr *control;
+
+	if (result < 0)
+		return result;
+	take_name(&name, peer, port);
+	for (control = CMSG_FIRSTHDR(&message); control; control = CMSG_NXTHDR(&message, control)) {
+		struct in6_pktinfo *found = (struct in6_pktinfo *)CMSG_DATA(control);
+
+		if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO)
+			memcpy(local, &found->ipi6_addr, 16);
+	}
+	return result;
+}
+
+ssize_t clinux_send(int fd, const void *bytes, size_t size, const uint8_t *peer, uint16_t port,
+		    const uint8_t *local)
+{
+	struct sockaddr_storage name;
+	int length = make_name(fd, peer, port, 0, &name);
+	struct iovec vector = { .iov_base = (void *)bytes, .iov_len = size };
+	union packet_info info = {};
+	struct msghdr message = {
+		.msg_name = &name, .msg_namelen = length, .msg_iov = &vector, .msg_iovlen = 1
+	};
+
+	if (length < 0)
+		return length;
+	if (local) {
+		struct in6_pktinfo *source = (struct in6_pktinfo *)CMSG_DATA(&info.header);
+
+		info.header.cmsg_len = CMSG_LEN(sizeof(*source));
+		info.header.cmsg_level = IPPROTO_IPV6;
+		info.header.cmsg_type = IPV6_PKTINFO;
+		memcpy(&source->ipi6_addr, local, 16);
+		message.msg_control = &info;
+		message.msg_controllen = sizeof(info);
+	}
+	return OR_ERRNO(sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+
 int clinux_assume_owner(uid_t uid, gid_t gid)
 {
 	/* Only uid 0 may change the group, so it is the first to go and the last to return. */

@@ -81,6 +81,24 @@ int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
 int clinux_poll_input(int fd, int milliseconds);
 
 /*
+ * [errno] poll(2) on several descriptors for `events`. Returns 0 on timeout, else one more than the
+ * index of the first that is ready.
+ */
+int clinux_poll_first(const int *_Nonnull fds, size_t count, short events, int milliseconds);
+
+/* [macro] What clinux_poll_first waits for: POLLIN, POLLOUT. */
+extern const short clinux_input, clinux_output;
+
+/*
+ * [macro] [errno] Datagrams with both ends named, recvmsg(2) and sendmsg(2), for IPv6 sockets that
+ * asked for IPV6_RECVPKTINFO; for others, `local` stays as it is, and must be NULL when sending.
+ */
+ssize_t clinux_receive(int fd, void *_Nonnull buffer, size_t size, uint8_t *_Nonnull peer,
+		       uint16_t *_Nonnull port, uint8_t *_Nonnull local);
+ssize_t clinux_send(int fd, const void *_Nonnull bytes, size_t size, const uint8_t *_Nonnull peer,
+		    uint16_t port, const uint8_t *_Nullable local);
+
+/*
  * [nolibc] [errno] The owner of what the calling *thread* does next; libc's setresuid(2) would
  * change every thread. The saved ids stay 0, so that 0, 0 leads back.
  */
