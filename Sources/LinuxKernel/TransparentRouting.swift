@@ -88,8 +88,10 @@ package struct TransparentRouting: Hashable, Sendable {
         return isOn ? maker : makerOfSysctl
     }
 
-    /// Removes those of our rules that `isUnwanted` picks, and their routes; with the last one the
-    /// sysctl goes back. The rules go last, for they remember what there is to do.
+    /// Removes those of our rules that `isUnwanted` picks, and their routes.
+    ///
+    /// With the last one the sysctl goes back. The rules go last, for they remember what there is
+    /// to do.
     private static func remove(
         from namespace: NetworkNamespace, where isUnwanted: (RouteNetlink.MarkRule) -> Bool
     ) throws(KernelError) {
@@ -172,7 +174,9 @@ package struct TransparentRouting: Hashable, Sendable {
 }
 
 extension RouteNetlink.MarkRule {
-    fileprivate var isOurs: Bool { [TransparentRouting.maker, TransparentRouting.makerOfSysctl].contains(maker) }
+    fileprivate var isOurs: Bool {
+        [TransparentRouting.maker, TransparentRouting.makerOfSysctl].contains(maker)
+    }
 }
 
 /// Runs `body`; that one errno says that there is nothing to do.

@@ -9,6 +9,7 @@ package actor InMemoryBackend: RedirectionBackend {
     /// Plans it refuses, by the part it claims not to be able to express.
     private let refusal: @Sendable (RedirectionPlan) -> String?
     private var plans: [Workload.ID: RedirectionPlan] = [:]
+    private var counts: [Workload.ID: ReasonCounters] = [:]
 
     package init(
         as mechanism: Mechanism = .ebpf,
@@ -25,10 +26,12 @@ package actor InMemoryBackend: RedirectionBackend {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
         plans[workload.id] = plan.isEnabled ? plan : nil
+        counts[workload.id] = nil
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         plans[workload.id] = nil
+        counts[workload.id] = nil
     }
 
     package func installed(
@@ -37,8 +40,17 @@ package actor InMemoryBackend: RedirectionBackend {
         plans[workload.id]?.fingerprint
     }
 
-    /// What the workload's traffic would meet.
+    package func counters(
+        in workload: Workload
+    ) async throws(RedirectionError) -> ReasonCounters {
+        counts[workload.id] ?? ReasonCounters()
+    }
+
+    /// What the workload's traffic meets; it is counted.
     package func verdict(for flow: Flow, in workload: Workload) -> Verdict {
-        plans[workload.id]?.verdict(for: flow) ?? Verdict(.pass, .disabled)
+        guard let plan = plans[workload.id] else { return Verdict(.pass, .disabled) }
+        let verdict = plan.verdict(for: flow)
+        counts[workload.id, default: ReasonCounters()][plan.table(for: flow), verdict.reason] += 1
+        return verdict
     }
 }

@@ -26,4 +26,16 @@ package protocol RedirectionBackend: Sendable {
 
     /// The plan this backend has in the kernel for the workload, `nil` for none.
     func installed(in workload: Workload) async throws(RedirectionError) -> PlanFingerprint?
+
+    /// How often each row of the verdict table has decided since the plan was applied.
+    func counters(in workload: Workload) async throws(RedirectionError) -> ReasonCounters
+}
+
+extension RedirectionBackend {
+    /// A backend that counts nothing says so.
+    package func counters(
+        in workload: Workload
+    ) async throws(RedirectionError) -> ReasonCounters {
+        throw .unsupported(feature: "counters of \(mechanism)", because: "it does not count yet")
+    }
 }

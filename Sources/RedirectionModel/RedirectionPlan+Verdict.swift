@@ -25,6 +25,7 @@ extension RedirectionPlan {
         if isLoopback || isOwn, sidecar.passthroughSources.contains(flow.source.address) {
             return Verdict(.pass, .passthrough)
         }
+        if isFromSidecar, isOwn, borrowsAddress(flow) { return Verdict(.pass, .passthrough) }
         if isFromSidecar, isOwn, sidecar.redirectsSelfCalls,
             !sidecar.tunnelPorts.contains(flow.destination.port)
         {
@@ -42,6 +43,15 @@ extension RedirectionPlan {
             return Verdict(.pass, reason)
         }
         return Verdict(.redirectOutbound(port: sidecar.outboundPort), .outbound)
+    }
+
+    /// Whether a sidecar that accepts transparently may be handing on a connection.
+    ///
+    /// It does so from its client's address; a call to itself comes from one of the workload's.
+    private func borrowsAddress(_ flow: Flow) -> Bool {
+        guard case .transparent = inboundMode else { return false }
+        let source = flow.source.address
+        return !source.isLoopback && !source.isUnspecified && !ownAddresses.contains(source)
     }
 
     private func isPortExcludedForOwner(of flow: Flow) -> Bool {
@@ -62,10 +72,21 @@ extension RedirectionPlan {
         return plan.outboundVerdict(for: flow)
     }
 
+    /// Which of the two tables decides: what a machine behind a virtual interface sends arrives,
+    /// and meets the outbound one.
+    package func table(for flow: Flow) -> Direction {
+        virtualInterfaces(of: flow).isEmpty ? flow.direction : .outbound
+    }
+
+    private func virtualInterfaces(of flow: Flow) -> [VirtualInterface] {
+        guard flow.direction == .inbound else { return [] }
+        return virtualInterfaces.filter { $0.interface.matches(flow.interface) }
+    }
+
     private func inboundVerdict(for flow: Flow) -> Verdict {
         let source = flow.source.address
-        let virtual = virtualInterfaces.filter { $0.interface.matches(flow.interface) }
-        if !virtual.isEmpty { return virtualVerdict(for: flow, on: Array(virtual)) }
+        let virtual = virtualInterfaces(of: flow)
+        if !virtual.isEmpty { return virtualVerdict(for: flow, on: virtual) }
         if flow.interface == "lo" { return Verdict(.pass, .loopback) }
         if let verdict = unmanagedVerdict(for: flow) { return verdict }
         let ports = sidecar.ownPorts

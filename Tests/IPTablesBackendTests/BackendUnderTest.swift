@@ -77,6 +77,19 @@ enum ForeignRules {
         -A INPUT -i lo -j ACCEPT
         -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
         COMMIT
+        *raw
+        :PREROUTING ACCEPT [0:0]
+        :OUTPUT ACCEPT [0:0]
+        -A PREROUTING -p tcp -m tcp --dport 9999 -j CT --notrack
+        COMMIT
+        *mangle
+        :PREROUTING ACCEPT [0:0]
+        :INPUT ACCEPT [0:0]
+        :FORWARD ACCEPT [0:0]
+        :OUTPUT ACCEPT [0:0]
+        :POSTROUTING ACCEPT [0:0]
+        -A OUTPUT -p tcp -m tcp --dport 9998 -j MARK --set-xmark 0x7/0xffffffff
+        COMMIT
 
         """
 
@@ -96,6 +109,19 @@ enum ForeignRules {
         :FORWARD DROP [0:0]
         :OUTPUT ACCEPT [0:0]
         -A OUTPUT -d 2001:db8:bad::/48 -j REJECT --reject-with icmp6-port-unreachable
+        COMMIT
+        *raw
+        :PREROUTING ACCEPT [0:0]
+        :OUTPUT ACCEPT [0:0]
+        -A PREROUTING -p tcp -m tcp --dport 9999 -j CT --notrack
+        COMMIT
+        *mangle
+        :PREROUTING ACCEPT [0:0]
+        :INPUT ACCEPT [0:0]
+        :FORWARD ACCEPT [0:0]
+        :OUTPUT ACCEPT [0:0]
+        :POSTROUTING ACCEPT [0:0]
+        -A OUTPUT -p tcp -m tcp --dport 9998 -j MARK --set-xmark 0x7/0xffffffff
         COMMIT
 
         """

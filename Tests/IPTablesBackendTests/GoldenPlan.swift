@@ -66,5 +66,44 @@ struct GoldenPlan: Sendable, CustomTestStringConvertible {
                 "ff00::/8")
             plan.outbound.excludedPorts = PortSet([0...1023, 60000...65535])
         },
+        GoldenPlan("dns") { plan in
+            plan.dns = DNSCapture(port: 15053)
+            plan.ownerPortExclusions = [
+                OwnerPortExclusion(uids: [1337], ports: [53], protocols: [.udp])
+            ]
+        },
+        GoldenPlan("dns-servers-drop") { plan in
+            plan.dns = DNSCapture(
+                port: 15053, servers: Set(["10.96.0.10", "fd96::a"].compactMap { IPAddress($0) }))
+            plan.families[.ipv6] = .drop
+            plan.virtualInterfaces = [VirtualInterface("br0")]
+        },
+        GoldenPlan("owners") { plan in
+            plan.sidecar.uids = IDSet([1337...1339])
+            plan.excludedGIDs = IDSet([5...10, 20...20])
+            plan.ownerPortExclusions = [
+                OwnerPortExclusion(uids: IDSet([900...1000]), ports: PortSet([80...90])),
+                OwnerPortExclusion(uids: [1000], ports: [443], protocols: [.tcp]),
+            ]
+        },
+        GoldenPlan("hand-over") { plan in
+            plan.sidecar.passthroughSources = Set(
+                ["127.0.0.6", "::6"].compactMap { IPAddress($0) })
+            plan.sidecar.tunnelPorts = [15008]
+            plan.passesOwnAddresses = false
+        },
+        GoldenPlan("virtual") { plan in
+            plan.virtualInterfaces = [
+                VirtualInterface("br+", localNetworks: networks("172.18.0.0/16")),
+                VirtualInterface("vm0"),
+            ]
+            plan.outbound.excludedPorts = [22]
+            plan.inbound.excludedInterfaces = ["eth+", "net1"]
+        },
+        GoldenPlan("transparent") { plan in
+            plan.inboundMode = .transparent(mark: 1337, table: 133)
+            plan.virtualInterfaces = [VirtualInterface("br0")]
+            plan.inbound.includedNetworks = networks("10.0.0.0/8", "fd00::/8")
+        },
     ]
 }

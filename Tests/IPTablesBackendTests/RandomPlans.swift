@@ -45,12 +45,40 @@ struct RandomPlans {
         "fd00::/8", "fd00::/64", "fd00::1", "fd00::2", "::/0", "2001:db8::/32", "8000::/1",
     ].compactMap { CIDR($0) }
 
-    private static let interfaces: [InterfacePattern] = ["lo", "eth0", "eth1", "net1"]
+    private static let interfaces = ["lo", "eth0", "eth1", "net1", "br0", "br1"]
+    private static let patterns: [InterfacePattern] = [
+        "lo", "eth0", "eth1", "eth+", "net1", "br+", "br0",
+    ]
     private static let ids: [UInt32] = [0, 1000, 1500, 1337]
-    private static let ports: [UInt16] = [0, 22, 79, 80, 81, 443, 15001, 15003, 65535]
+    private static let ports: [UInt16] = [0, 22, 53, 79, 80, 81, 443, 15001, 15003, 65535]
 
     private mutating func ids(_ percent: Int) -> IDSet {
-        IDSet(values: some(Self.ids, percent))
+        let values = IDSet(values: some(Self.ids, percent))
+        return chance(20) ? values.union(IDSet([1000...1400])) : values
+    }
+
+    private mutating func protocols() -> Set<TransportProtocol> {
+        pick([[.udp], [.tcp], [.udp, .tcp]])
+    }
+
+    private mutating func dns() -> DNSCapture {
+        DNSCapture(
+            port: pick([15053, 53]), servers: chance(50) ? some(Self.addresses, 30) : nil,
+            protocols: protocols())
+    }
+
+    private mutating func ownerPorts() -> [OwnerPortExclusion] {
+        (0..<below(4)).map { _ in
+            OwnerPortExclusion(uids: ids(40), ports: portSet(), protocols: protocols())
+        }
+    }
+
+    private mutating func virtualInterfaces() -> Set<VirtualInterface> {
+        Set(
+            some(["br+", "br0", "br1"] as [InterfacePattern], 50).map { pattern in
+                VirtualInterface(
+                    pattern, localNetworks: chance(50) ? some(Self.networks, 15) : [])
+            })
     }
 
     private mutating func portSet() -> PortSet {
@@ -65,7 +93,7 @@ struct RandomPlans {
         Selection(
             excludedPorts: chance(40) ? portSet() : [],
             excludedNetworks: chance(40) ? some(Self.networks, 10) : [],
-            excludedInterfaces: chance(30) ? some(Self.interfaces, 30) : [],
+            excludedInterfaces: chance(30) ? some(Self.patterns, 25) : [],
             includedPorts: chance(40) ? portSet() : nil,
             includedNetworks: chance(40) ? some(Self.networks, 20) : nil,
             combination: pick([.all, .any]))
@@ -74,14 +102,21 @@ struct RandomPlans {
     mutating func plan() -> RedirectionPlan {
         let families = AddressFamily.allCases.filter { _ in chance(95) }
             .map { ($0, pick([.managed, .managed, .managed, .pass, FamilyPolicy.drop])) }
+        let isTransparent = chance(30)
         return RedirectionPlan(
             isEnabled: chance(97),
             sidecar: Sidecar(
-                uids: ids(30), gids: ids(15),
-                outboundPort: pick([15001, 15003]), inboundPort: 15003, ownPorts: portSet()),
+                uids: ids(30), gids: ids(15), outboundPort: pick([15001, 15003]),
+                inboundPort: 15003, ownPorts: portSet(), redirectsSelfCalls: chance(70),
+                tunnelPorts: chance(30) ? portSet() : [],
+                passthroughSources: chance(30) ? some(Self.addresses, 20) : []),
             families: Dictionary(uniqueKeysWithValues: families),
-            ownAddresses: some(Self.addresses, 20), excludedUIDs: ids(15),
-            excludedGIDs: ids(15), outbound: selection(), inbound: selection())
+            ownAddresses: some(Self.addresses, 20), passesOwnAddresses: chance(70),
+            dns: chance(40) ? dns() : nil, excludedUIDs: ids(15), excludedGIDs: ids(15),
+            ownerPortExclusions: chance(30) ? ownerPorts() : [],
+            virtualInterfaces: chance(30) ? virtualInterfaces() : [],
+            inboundMode: isTransparent ? .transparent(mark: 1, table: 1) : .redirect,
+            outbound: selection(), inbound: selection())
     }
 
     mutating func flow() -> Flow {
@@ -90,9 +125,9 @@ struct RandomPlans {
         let direction = pick(Direction.allCases)
         let owner = Owner(uid: pick(Self.ids), gid: pick(Self.ids))
         return Flow(
-            direction, chance(90) ? .tcp : .udp, from: Endpoint(source, 40000),
-            to: Endpoint(destination, pick(Self.ports)),
+            direction, chance(85) ? .tcp : .udp, from: Endpoint(source, 40000),
+            to: Endpoint(destination, chance(20) ? 53 : pick(Self.ports)),
             owner: direction == .outbound && chance(90) ? owner : nil,
-            interface: pick(Self.interfaces).name)
+            interface: pick(Self.interfaces))
     }
 }

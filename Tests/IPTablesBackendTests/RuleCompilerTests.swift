@@ -3,6 +3,7 @@
 import IPTablesBackend
 import RedirectionModel
 import Testing
+import XTables
 
 @Suite struct RuleCompilerTests {
     @Test(arguments: 0..<8)
@@ -18,14 +19,18 @@ import Testing
                 let flow = random.flow()
                 let expected = plan.verdict(for: flow)
                 reasons.insert(expected.reason)
-                let actual = rules.verdict(for: flow)
+                let trace = rules.trace(flow)
                 // What no rule touches passes: all of it when off, and whatever is not TCP.
-                if actual == nil, expected.action == .pass,
+                if trace.verdict == nil, expected.action == .pass,
                     !plan.isEnabled || flow.protocol != .tcp
                 {
                     continue
                 }
-                #expect(actual == expected, "\(flow) by\n\(plan.canonicalText)")
+                #expect(trace.verdict == expected, "\(flow) by\n\(plan.canonicalText)")
+                // Counted once, in the right table.
+                let counted = trace.steps.filter { $0.rule.action.verdict != nil }
+                #expect(counted.count == 1, "\(flow) by\n\(plan.canonicalText)")
+                #expect(trace.decisive?.chain?.direction == plan.table(for: flow))
             }
         }
         #expect(reasons == Set(Reason.allCases), "the random flows do not reach every reason")
@@ -45,14 +50,37 @@ import Testing
         #expect(RuleSet(plan) == RuleSet(fingerprint: plan.fingerprint))
     }
 
-    @Test func `a dropped family is dropped in filter and absent from nat`() {
+    @Test func `legacy chains have names the kernel takes, and no owner where packets arrive`() {
+        var random = RandomPlans(seed: 9)
+        for _ in 0..<300 {
+            for table in RuleSet(random.plan()).legacyTables() {
+                // XT_EXTENSION_MAXNAMELEN, with its zero.
+                #expect(table.chains.keys.allSatisfy { $0.utf8.count < 29 })
+                var seen: Set<String> = []
+                var rest = table.jumps.filter { $0.chain != "OUTPUT" }.map(\.rule)
+                while let rule = rest.popLast() {
+                    #expect(rule.owner == nil && rule.outInterface == nil)
+                    guard case .jump(let chain) = rule.target.asJump, seen.insert(chain).inserted
+                    else { continue }
+                    rest += table.chains[chain] ?? []
+                }
+            }
+        }
+    }
+
+    @Test func `a dropped family is dropped in mangle and filter and absent from nat`() {
         var plan = Preset.fsm.plan(ownAddresses: [])
         plan.families[.ipv6] = .drop
         let rules = RuleSet(plan)
-        let nat = rules.chains.filter { !$0.name.drops }.flatMap(\.rules)
-        #expect(nat.allSatisfy { $0.families == [.ipv4] })
-        #expect(rules.legacyTables().map(\.name) == [.filter, .nat])
-        #expect(rules.legacyTables().map(\.family) == [.ipv6, .ipv4])
+        #expect(rules.legacyTables(for: [.ipv4]).map(\.name) == [.nat])
+        #expect(rules.legacyTables(for: [.ipv6]).map(\.name) == [.filter, .mangle])
+    }
+}
+
+extension XTRule.Target {
+    /// A chain that is gone to, as one that is jumped to.
+    fileprivate var asJump: XTRule.Target {
+        if case .goto(let chain) = self { .jump(chain) } else { self }
     }
 }
 

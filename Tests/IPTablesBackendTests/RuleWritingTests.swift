@@ -65,7 +65,7 @@ import Testing
             let before = try StockTool.Snapshot(of: workload.namespace)
             try await backend.remove(from: workload)
             #expect(try await backend.installed(in: workload) == nil)
-            #expect(try await backend.counters(in: workload) == [:])
+            #expect(try await backend.counters(in: workload) == ReasonCounters())
             #expect(try StockTool.Snapshot(of: workload.namespace) == before)
         }
     }
@@ -90,11 +90,15 @@ import Testing
     ) async throws {
         var nowhere = plan
         nowhere.sidecar.inboundPort = 0
-        var unnamable = plan
-        unnamable.outbound.excludedInterfaces = ["a-name-of-16-byte"]
+        var lookups = plan
+        lookups.dns = DNSCapture(port: 0)
         var nobody = plan
-        nobody.excludedUIDs = [.max]
-        for refused in [nowhere, unnamable, nobody] {
+        nobody.excludedUIDs = IDSet([1000...UInt32.max])
+        var unmarked = plan
+        unmarked.inboundMode = .transparent(mark: 0, table: 133)
+        var main = plan
+        main.inboundMode = .transparent(mark: 1, table: 254)
+        for refused in [nowhere, lookups, nobody, unmarked, main] {
             try await subject.run { backend, workload in
                 try await backend.apply(plan, to: workload)
                 let before = try StockTool.Snapshot(of: workload.namespace)

@@ -17,9 +17,12 @@ import Testing
         let sysctl: String
 
         init(of namespace: NetworkNamespace) throws {
-            rules = try ["-4", "-6"].map { try StockTool.run("ip", $0, "rule", in: namespace).output }
+            rules = try ["-4", "-6"].map {
+                try StockTool.run("ip", $0, "rule", in: namespace).output
+            }
             routes = try ["-4", "-6"].map { family in
-                try StockTool.run("ip", family, "route", "show", "table", "all", in: namespace).output
+                try StockTool.run("ip", family, "route", "show", "table", "all", in: namespace)
+                    .output
             }
             sysctl = try StockTool.run(
                 "cat", "/proc/sys/net/ipv4/tcp_fwmark_accept", in: namespace
@@ -83,7 +86,8 @@ import Testing
 
     @Test func `rules and routes of others stay`() throws {
         let namespace = try NetworkNamespace.create()
-        try run("ip rule add fwmark 1337 lookup 133 && ip rule add fwmark 5 lookup 6", in: namespace)
+        try run(
+            "ip rule add fwmark 1337 lookup 133 && ip rule add fwmark 5 lookup 6", in: namespace)
         try run("ip -6 rule add fwmark 1337 lookup 133 prio 5", in: namespace)
         try run("ip -6 route add local 2001:db8::/32 dev lo table 133", in: namespace)
         let before = try State(of: namespace)

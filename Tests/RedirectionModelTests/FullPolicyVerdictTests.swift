@@ -80,6 +80,22 @@ import Testing
         #expect(try verdict(to: "10.0.0.2:80", as: sidecar, under: plan).reason == .selfCall)
     }
 
+    @Test func `a transparent sidecar hands on in its client's name`() throws {
+        var plan = plan
+        let client = IPAddress(ipv4: 0xc000_0207)
+        func reason(to: String, from source: IPAddress, _ owner: Owner) throws -> Reason {
+            try verdict(to: to, as: owner, from: source, under: plan).reason
+        }
+        #expect(try reason(to: "10.0.0.2:80", from: client, sidecar) == .selfCall)
+        plan.inboundMode = .transparent(mark: 1, table: 1)
+        #expect(try reason(to: "10.0.0.2:80", from: client, sidecar) == .passthrough)
+        #expect(try reason(to: "10.0.0.2:80", from: own, sidecar) == .selfCall)
+        #expect(try reason(to: "10.0.0.2:80", from: .loopback(.ipv4), sidecar) == .selfCall)
+        #expect(try reason(to: "10.0.0.2:80", from: IPAddress(ipv4: 0), sidecar) == .selfCall)
+        #expect(try reason(to: "192.0.2.9:80", from: client, sidecar) == .sidecar)
+        #expect(try reason(to: "10.0.0.2:80", from: client, application) == .ownAddress)
+    }
+
     @Test func `calls to oneself follow the mesh's habits`() throws {
         var plan = plan
         plan.sidecar.tunnelPorts = [15008]
@@ -109,6 +125,11 @@ import Testing
         #expect(try verdict(to: "172.18.0.9:80", on: "br-4f").reason == .cidrExcluded)
         #expect(try verdict(to: "10.0.0.2:80", on: "br-4f").reason == .ownAddress)
         #expect(try verdict(to: "10.0.0.2:80", on: "eth0").reason == .inbound)
+        for (interface, table) in [("br0", Direction.outbound), ("eth0", .inbound)] {
+            let end = Endpoint(own, 80)
+            let flow = Flow(.inbound, from: Endpoint(behind, 1), to: end, interface: interface)
+            #expect(plan.table(for: flow) == table)
+        }
     }
 
     @Test(arguments: [

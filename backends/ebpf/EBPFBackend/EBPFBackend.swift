@@ -68,6 +68,13 @@ package actor EBPFBackend: RedirectionBackend {
         }
     }
 
+    /// Makes of the plan what the programs read, without a kernel; returns how many entries.
+    package static func compile(_ plan: RedirectionPlan) -> Int {
+        let lists = PolicyLists(plan)
+        return lists.portElements.count + lists.networks.count
+            + OwnerTable(lists).entries.count
+    }
+
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {

@@ -20,6 +20,8 @@
 #include <libiptc/libiptc.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/x_tables.h>
+#include <linux/netfilter/xt_CT.h>
+#include <linux/netfilter/xt_TPROXY.h>
 #include <linux/netfilter/xt_comment.h>
 #include <linux/netfilter/xt_owner.h>
 #include <linux/netfilter/xt_tcpudp.h>
@@ -236,38 +238,38 @@ static inline void clibiptc_match_destination(struct clibiptc_entry *_Nonnull en
 	}
 }
 
-/* The mask covers the terminating zero, so that the name must match whole. */
+/* The mask covers the terminating zero, so that the name must match whole, or does not. */
 static inline void clibiptc_name_interface(char *_Nonnull place, unsigned char *_Nonnull mask,
-					   const char *_Nonnull name)
+					   const char *_Nonnull name, bool is_prefix)
 {
 	size_t length = strnlen(name, IFNAMSIZ - 1);
 
 	memcpy(place, name, length);
-	memset(mask, 0xff, length + 1);
+	memset(mask, 0xff, is_prefix ? length : length + 1);
 }
 
 static inline void clibiptc_match_in(struct clibiptc_entry *_Nonnull entry,
-				     const char *_Nonnull name)
+				     const char *_Nonnull name, bool is_prefix)
 {
 	struct ip6t_ip6 *v6 = &((struct ip6t_entry *)entry->bytes)->ipv6;
 	struct ipt_ip *v4 = &((struct ipt_entry *)entry->bytes)->ip;
 
 	if (entry->is_ipv6)
-		clibiptc_name_interface(v6->iniface, v6->iniface_mask, name);
+		clibiptc_name_interface(v6->iniface, v6->iniface_mask, name, is_prefix);
 	else
-		clibiptc_name_interface(v4->iniface, v4->iniface_mask, name);
+		clibiptc_name_interface(v4->iniface, v4->iniface_mask, name, is_prefix);
 }
 
 static inline void clibiptc_match_out(struct clibiptc_entry *_Nonnull entry,
-				      const char *_Nonnull name)
+				      const char *_Nonnull name, bool is_prefix)
 {
 	struct ip6t_ip6 *v6 = &((struct ip6t_entry *)entry->bytes)->ipv6;
 	struct ipt_ip *v4 = &((struct ipt_entry *)entry->bytes)->ip;
 
 	if (entry->is_ipv6)
-		clibiptc_name_interface(v6->outiface, v6->outiface_mask, name);
+		clibiptc_name_interface(v6->outiface, v6->outiface_mask, name, is_prefix);
 	else
-		clibiptc_name_interface(v4->outiface, v4->outiface_mask, name);
+		clibiptc_name_interface(v4->outiface, v4->outiface_mask, name, is_prefix);
 }
 
 static inline void clibiptc_match_protocol(struct clibiptc_entry *_Nonnull entry, uint8_t protocol)
@@ -296,13 +298,15 @@ static inline void *_Nonnull clibiptc_add_match(struct clibiptc_entry *_Nonnull 
 	return match->data;
 }
 
-/* The destination port range and, where asked for, SYN without ACK, RST and FIN. */
-static inline void clibiptc_match_tcp(struct clibiptc_entry *_Nonnull entry, uint16_t first,
-				      uint16_t last, bool is_new)
+/* Port ranges and, where asked for, SYN without ACK, RST and FIN. */
+static inline void clibiptc_match_tcp(struct clibiptc_entry *_Nonnull entry, uint16_t source_first,
+				      uint16_t source_last, uint16_t first, uint16_t last,
+				      bool is_new)
 {
 	struct xt_tcp *tcp = clibiptc_add_match(entry, "tcp", 0, sizeof(*tcp));
 
-	tcp->spts[1] = 0xffff;
+	tcp->spts[0] = source_first;
+	tcp->spts[1] = source_last;
 	tcp->dpts[0] = first;
 	tcp->dpts[1] = last;
 	if (is_new) {
@@ -311,17 +315,31 @@ static inline void clibiptc_match_tcp(struct clibiptc_entry *_Nonnull entry, uin
 	}
 }
 
+static inline void clibiptc_match_udp(struct clibiptc_entry *_Nonnull entry, uint16_t source_first,
+				      uint16_t source_last, uint16_t first, uint16_t last)
+{
+	struct xt_udp *udp = clibiptc_add_match(entry, "udp", 0, sizeof(*udp));
+
+	udp->spts[0] = source_first;
+	udp->spts[1] = source_last;
+	udp->dpts[0] = first;
+	udp->dpts[1] = last;
+}
+
 /* `what` is XT_OWNER_UID or XT_OWNER_GID. */
 static inline void clibiptc_match_owner(struct clibiptc_entry *_Nonnull entry, uint8_t what,
-					uint32_t id)
+					uint32_t first, uint32_t last)
 {
 	struct xt_owner_match_info *owner = clibiptc_add_match(entry, "owner", 1, sizeof(*owner));
 
 	owner->match = what;
-	if (what == XT_OWNER_UID)
-		owner->uid_min = owner->uid_max = id;
-	else
-		owner->gid_min = owner->gid_max = id;
+	if (what == XT_OWNER_UID) {
+		owner->uid_min = first;
+		owner->uid_max = last;
+	} else {
+		owner->gid_min = first;
+		owner->gid_max = last;
+	}
 }
 
 static inline void clibiptc_match_comment(struct clibiptc_entry *_Nonnull entry,
@@ -333,8 +351,9 @@ static inline void clibiptc_match_comment(struct clibiptc_entry *_Nonnull entry,
 }
 
 /* Adds the target and closes the entry; returns the place of the target's own data. */
-static inline void *_Nonnull clibiptc_add_target(struct clibiptc_entry *_Nonnull entry,
-						 const char *_Nonnull name, size_t size)
+static inline void *_Nonnull clibiptc_add_revised_target(struct clibiptc_entry *_Nonnull entry,
+							 const char *_Nonnull name,
+							 uint8_t revision, size_t size)
 {
 	struct xt_entry_target *target = (struct xt_entry_target *)(entry->bytes + entry->size);
 	struct ip6t_entry *v6 = (struct ip6t_entry *)entry->bytes;
@@ -342,6 +361,7 @@ static inline void *_Nonnull clibiptc_add_target(struct clibiptc_entry *_Nonnull
 	size_t offset = entry->size;
 
 	strncpy(target->u.user.name, name, sizeof(target->u.user.name) - 1);
+	target->u.user.revision = revision;
 	target->u.target_size = XT_ALIGN(sizeof(*target)) + XT_ALIGN(size);
 	entry->size += target->u.target_size;
 	if (entry->is_ipv6) {
@@ -352,6 +372,12 @@ static inline void *_Nonnull clibiptc_add_target(struct clibiptc_entry *_Nonnull
 		v4->next_offset = entry->size;
 	}
 	return target->data;
+}
+
+static inline void *_Nonnull clibiptc_add_target(struct clibiptc_entry *_Nonnull entry,
+						 const char *_Nonnull name, size_t size)
+{
+	return clibiptc_add_revised_target(entry, name, 0, size);
 }
 
 /* A verdict or a chain, by name; libiptc finds out which and numbers it. */
@@ -382,6 +408,24 @@ static inline void clibiptc_target_redirect(struct clibiptc_entry *_Nonnull entr
 		v4->range[0].flags = NF_NAT_RANGE_PROTO_SPECIFIED;
 		v4->range[0].min.all = v4->range[0].max.all = __builtin_bswap16(port);
 	}
+}
+
+/* TPROXY, revision 1: both families; no address of its own, no mark. */
+static inline void clibiptc_target_tproxy(struct clibiptc_entry *_Nonnull entry, uint16_t port)
+{
+	struct xt_tproxy_target_info_v1 *tproxy =
+		clibiptc_add_revised_target(entry, "TPROXY", 1, sizeof(*tproxy));
+
+	tproxy->lport = __builtin_bswap16(port);
+}
+
+/* CT, revision 2, the one iptables-save(8) reads: nothing but the zone. */
+static inline void clibiptc_target_zone(struct clibiptc_entry *_Nonnull entry, uint16_t zone)
+{
+	struct xt_ct_target_info_v1 *tracking =
+		clibiptc_add_revised_target(entry, "CT", 2, sizeof(*tracking));
+
+	tracking->zone = zone;
 }
 
 #endif

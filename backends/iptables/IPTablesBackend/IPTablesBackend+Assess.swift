@@ -89,14 +89,14 @@ private enum NFTProbe {
 private enum LegacyProbe {
     static func assess(in namespace: NetworkNamespace) -> Assessment {
         var byOwner = XTRule(.return)
-        byOwner.owner = .uid(0)
+        byOwner.owner = .uids(0...9)
         var commented = XTRule(.return)
         commented.comment = "probe"
         var byPort = XTRule(.return)
-        byPort.isTCP = true
+        byPort.transport = .tcp
         byPort.destinationPorts = 1...9
         var redirect = XTRule(.redirect(port: 1))
-        redirect.isTCP = true
+        redirect.transport = .tcp
         let isRequired: [AddressFamily: Bool] = [.ipv4: true, .ipv6: false]
 
         let features = AddressFamily.allCases.flatMap { family in

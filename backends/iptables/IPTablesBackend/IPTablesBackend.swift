@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
 internal import XTables
@@ -17,11 +18,16 @@ package actor IPTablesBackend: RedirectionBackend {
 
     package nonisolated let mechanism: Mechanism
     private let writer: any RuleWriter
+    private let compile: @Sendable (RedirectionPlan) -> RuleSet
 
     /// Makes a backend; `lockFile` is the lock that legacy rules are written under.
+    ///
+    /// Tests that must catch a wrong compiler give one as `compile`.
     package init(
-        _ flavor: Flavor, lockFile: String = XTables.lockFile, patience: Duration = .seconds(10)
+        _ flavor: Flavor, lockFile: String = XTables.lockFile, patience: Duration = .seconds(10),
+        compile: @escaping @Sendable (RedirectionPlan) -> RuleSet = { RuleSet($0) }
     ) {
+        self.compile = compile
         switch flavor {
         case .nft:
             mechanism = .nft
@@ -41,34 +47,69 @@ package actor IPTablesBackend: RedirectionBackend {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
         guard plan.isEnabled else { return try await remove(from: workload) }
-        try await writer.write(RuleSet(plan), in: workload.namespace)
+        let rules = compile(plan)
+        let before = try Self.routing(in: workload.namespace)
+        do throws(RedirectionError) {
+            // Before the rules that need it, and gone after those that did.
+            if let routing = rules.routing { try Self.route(routing, in: workload.namespace) }
+            try await writer.write(rules, in: workload.namespace)
+            if rules.routing == nil { try Self.route(nil, in: workload.namespace) }
+        } catch {
+            if before != rules.routing { try? Self.route(before, in: workload.namespace) }
+            throw error
+        }
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
         try await writer.erase(in: workload.namespace)
+        try Self.route(nil, in: workload.namespace)
     }
 
     package func installed(
         in workload: Workload
     ) async throws(RedirectionError) -> PlanFingerprint? {
-        try await writer.installed(in: workload.namespace)
+        guard let plan = try await writer.installed(in: workload.namespace) else { return nil }
+        let routing = try Self.routing(in: workload.namespace)
+        return routing == plan.routing ? plan.fingerprint : nil
     }
 
-    /// How many connections each rule of the verdict table has decided since the plan was
-    /// applied; for a family that is dropped, how many first segments.
+    // MARK: Routing
+
+    private static func routing(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> RuleSet.Routing? {
+        try during("read routing rules") { () throws(KernelError) in
+            try TransparentRouting.installed(in: namespace).map {
+                RuleSet.Routing(mark: $0.mark, table: $0.table)
+            }
+        }
+    }
+
+    private static func route(
+        _ routing: RuleSet.Routing?, in namespace: NetworkNamespace
+    ) throws(RedirectionError) {
+        try during("write routing rules") { () throws(KernelError) in
+            guard let routing else { return try TransparentRouting.remove(from: namespace) }
+            try TransparentRouting(mark: routing.mark, table: routing.table)
+                .install(in: namespace)
+        }
+    }
+
+    /// How many connections each row of the verdict table has decided since the plan was applied;
+    /// for a family that is dropped, how many first segments.
     ///
-    /// What is not TCP is not counted: it meets none of the rules. Nor, in legacy tables, is a
-    /// family that passes: without a NAT rule the kernel does not track its connections, and
-    /// connections that are not tracked are not shown to nat tables.
+    /// What is not TCP is not counted, but for name lookups that are captured: it meets none of
+    /// the rules. Nor, in legacy tables, is a family that passes: without a NAT rule the kernel
+    /// does not track its connections, and those are not shown to nat tables.
     package func counters(
         in workload: Workload
-    ) async throws(RedirectionError) -> [Reason: UInt64] {
+    ) async throws(RedirectionError) -> ReasonCounters {
         let names = Dictionary(uniqueKeysWithValues: Reason.allCases.map { ("\($0)", $0) })
         return try await writer.counters(in: workload.namespace)
-            .reduce(into: [:]) { counters, rule in
+            .reduce(into: ReasonCounters()) { counters, rule in
                 guard let reason = names[rule.comment] else { return }
-                counters[reason, default: 0] += rule.packets
+                counters[rule.chain.direction, reason] += rule.packets
             }
     }
 }
@@ -76,22 +117,20 @@ package actor IPTablesBackend: RedirectionBackend {
 extension RedirectionPlan {
     /// What in the plan no rule of either kind can say, or `nil`.
     var partRulesCannotSay: String? {
-        let ids = sidecar.uids.union(excludedUIDs), groups = sidecar.gids.union(excludedGIDs)
-        let names = outbound.excludedInterfaces.union(inbound.excludedInterfaces)
-        if sidecar.outboundPort == 0 || sidecar.inboundPort == 0 { return "a sidecar on port 0" }
-        if dns != nil { return "DNS capture" }
-        if inboundMode != .redirect { return "transparent inbound" }
-        if !virtualInterfaces.isEmpty { return "a virtual interface" }
-        if !ownerPortExclusions.isEmpty { return "ports excluded for a user" }
-        if !sidecar.passthroughSources.isEmpty { return "a pass-through source" }
-        if !sidecar.redirectsSelfCalls || !passesOwnAddresses || !sidecar.tunnelPorts.isEmpty {
-            return "other rules for calls to oneself"
+        let ports = [sidecar.outboundPort, sidecar.inboundPort] + (dns.map { [$0.port] } ?? [])
+        let uids = ownerPortExclusions.reduce(sidecar.uids.union(excludedUIDs)) {
+            $0.union($1.uids)
         }
-        if names.contains(where: \.isPrefix) { return "an interface by the start of its name" }
-        if ids.union(groups).ranges.contains(where: { $0.count > 1 }) { return "a range of ids" }
-        if ids.contains(.max) { return "uid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
-        if groups.contains(.max) {
+        if ports.contains(0) { return "a sidecar on port 0" }
+        if uids.contains(.max) { return "uid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
+        if sidecar.gids.union(excludedGIDs).contains(.max) {
             return "gid \(UInt32.max) (Linux keeps it for \"nobody at all\")"
+        }
+        if case .transparent(let mark, let table) = inboundMode {
+            if mark == 0 { return "mark 0 for transparent inbound (every packet has it)" }
+            if table == 0 || (253...255).contains(table) {
+                return "routing table \(table) for transparent inbound (it is the system's)"
+            }
         }
         return nil
     }

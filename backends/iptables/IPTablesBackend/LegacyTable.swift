@@ -13,12 +13,16 @@ package struct LegacyTable: Hashable, Sendable {
     package let chains: [String: [XTRule]]
 
     package enum Name: String, Hashable, Sendable, CaseIterable {
-        case nat
+        case raw
         case filter
+        case mangle
+        case nat
 
         /// The built-in chains, in the order iptables-save(8) lists them.
         var builtIn: [String] {
             switch self {
+            case .raw: ["PREROUTING", "OUTPUT"]
+            case .mangle: ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]
             case .nat: ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]
             case .filter: ["INPUT", "FORWARD", "OUTPUT"]
             }
@@ -40,19 +44,19 @@ package struct LegacyTable: Hashable, Sendable {
         chains.values.joined().allSatisfy { rule in
             switch rule.target {
             case .return, .jump, .goto: true
-            case .drop, .redirect: false
+            case .drop, .redirect, .assign, .zone: false
             }
         }
     }
 }
 
 extension RuleSet {
-    /// The rule set as legacy tables, those that drop before those that redirect.
+    /// The rule set as legacy tables: each family's, in the order of their names.
     package func legacyTables(
         for families: Set<AddressFamily> = Set(AddressFamily.allCases)
     ) -> [LegacyTable] {
-        let wanted = LegacyTable.Name.allCases.reversed().flatMap { name in
-            AddressFamily.allCases.filter(families.contains).map { (name, $0) }
+        let wanted = AddressFamily.allCases.filter(families.contains).flatMap { family in
+            LegacyTable.Name.allCases.map { ($0, family) }
         }.filter { name, family in
             hooks.contains { $0.point.table == name && $0.rule.families.contains(family) }
         }
@@ -64,27 +68,48 @@ extension RuleSet {
     private func legacyTable(
         _ name: LegacyTable.Name, _ family: AddressFamily, of count: Int
     ) -> LegacyTable {
-        var contents = [LegacyTable.planChain: [XTRule(plan: fingerprint, of: count)]]
-        for chain in chains where chain.name.drops == (name == .filter) {
+        let plan = XTRule(plan: planComment, of: count)
+        var contents = [LegacyTable.planChain: [plan]]
+        let hooks = hooks.filter { $0.point.table == name && $0.rule.families.contains(family) }
+        for chain in reachable(from: hooks.map(\.rule), family) {
             contents[chain.name.legacy] = chain.rules.flatMap { $0.legacyRules(family) }
         }
-        let jumps = hooks.filter { $0.point.table == name && $0.rule.families.contains(family) }
-            .flatMap { hook in
-                hook.rule.legacyRules(family).map {
-                    LegacyTable.Jump(chain: hook.point.builtInChain, rule: $0)
-                }
+        let jumps = hooks.flatMap { hook in
+            hook.rule.legacyRules(family).map {
+                LegacyTable.Jump(chain: hook.point.builtInChain, rule: $0)
             }
+        }
         return LegacyTable(name: name, family: family, jumps: jumps, chains: contents)
+    }
+
+    /// The chains that rules of the family lead to, by however many steps.
+    private func reachable(from rules: [Rule], _ family: AddressFamily) -> [Chain] {
+        var names: Set<Chain.Name> = []
+        var rest = rules
+        while let rule = rest.popLast() {
+            guard rule.families.contains(family), let name = rule.action.next,
+                names.insert(name).inserted
+            else { continue }
+            rest += chain(name)?.rules ?? []
+        }
+        return chains.filter { names.contains($0.name) }
     }
 }
 
 extension Hook.Point {
-    var table: LegacyTable.Name { self == .natOutput || self == .natPrerouting ? .nat : .filter }
+    var table: LegacyTable.Name {
+        switch self {
+        case .rawOutput, .rawPrerouting: .raw
+        case .mangleOutput, .manglePrerouting: .mangle
+        case .natOutput, .natPrerouting: .nat
+        case .filterInput: .filter
+        }
+    }
 
     var builtInChain: String {
         switch self {
-        case .natOutput, .filterOutput: "OUTPUT"
-        case .natPrerouting: "PREROUTING"
+        case .rawOutput, .mangleOutput, .natOutput: "OUTPUT"
+        case .rawPrerouting, .manglePrerouting, .natPrerouting: "PREROUTING"
         case .filterInput: "INPUT"
         }
     }
@@ -92,15 +117,29 @@ extension Hook.Point {
 
 extension Chain.Name {
     var legacy: String { LegacyTable.prefix + rawValue.uppercased() }
+
+    /// Reads the name of a legacy chain; `nil` for one that is not ours.
+    init?(legacy name: String) {
+        guard name.hasPrefix(LegacyTable.prefix) else { return nil }
+        self.init(name.dropFirst(LegacyTable.prefix.count).lowercased())
+    }
+}
+
+extension RuleSet {
+    /// Says which plan it is, and what must stand beside it.
+    var planComment: String {
+        let routing = routing.map { " routing \($0.mark) by \($0.table)" } ?? ""
+        return "plan \(fingerprint)\(routing)"
+    }
 }
 
 extension XTRule {
     /// The rule that says which plan a table belongs to, and how many tables make up the plan.
     ///
     /// Tables are committed one by one; the number tells a plan from a part of one.
-    init(plan fingerprint: PlanFingerprint, of tables: Int) {
+    init(plan: String, of tables: Int) {
         self.init(.return)
-        comment = "plan \(fingerprint) in \(tables)"
+        comment = "\(plan) in \(tables)"
     }
 }
 
@@ -112,7 +151,7 @@ extension Rule {
         guard families.contains(family) else { return [] }
         var base = XTRule(action.legacyTarget)
         base.comment = comment
-        if case .redirect = base.target { base.isTCP = true }
+        base.transport = carrier.map(XTRule.Transport.init)
         func each<Elements: Sequence>(
             _ elements: Elements, _ set: (inout XTRule, Elements.Element) -> Void
         ) -> [XTRule] {
@@ -123,33 +162,55 @@ extension Rule {
             }
         }
         switch match {
-        case nil: return [base]
-        case .tcp: return each([true]) { $0.isTCP = $1 }
-        case .newTCP: return each([true]) { ($0.isTCP, $0.isNew) = ($1, $1) }
-        case .inInterfaces(let names): return each(names.sorted()) { $0.inInterface = $1.name }
-        case .outInterfaces(let names): return each(names.sorted()) { $0.outInterface = $1.name }
-        case .uids(let ids): return each(ids.ranges) { $0.owner = .uid($1.lowerBound) }
-        case .gids(let ids): return each(ids.ranges) { $0.owner = .gid($1.lowerBound) }
+        case nil, .tcp: return [base]
+        case .newTCP: return each([true]) { $0.isNew = $1 }
+        case .inInterfaces(let names): return each(names.sorted()) { $0.inInterface = $1 }
+        case .outInterfaces(let names): return each(names.sorted()) { $0.outInterface = $1 }
+        case .uids(let ids): return each(ids.ranges) { $0.owner = .uids($1) }
+        case .gids(let ids): return each(ids.ranges) { $0.owner = .gids($1) }
         case .sources(let addresses): return each(addresses.networks) { $0.source = $1 }
         case .destinations(let addresses): return each(addresses.networks) { $0.destination = $1 }
-        case .destinationPorts(let ports):
-            base.isTCP = true
-            return each(ports.ranges) { $0.destinationPorts = $1 }
+        case .sourcePorts(let ports): return each(ports.ranges) { $0.sourcePorts = $1 }
+        case .destinationPorts(let ports): return each(ports.ranges) { $0.destinationPorts = $1 }
+        }
+    }
+
+    /// The rule as iptables-save(8) prints it, a line for each there is of it; `chain` is ours.
+    package func legacyLines(_ family: AddressFamily, in chain: Chain.Name) -> [String] {
+        legacyRules(family).map { "-A \(chain.legacy) \($0.description(family))" }
+    }
+}
+
+extension XTRule.Transport {
+    fileprivate init(_ transport: TransportProtocol) {
+        switch transport {
+        case .tcp: self = .tcp
+        case .udp: self = .udp
         }
     }
 }
 
 extension Rule.Action {
+    /// The chain it leads to.
+    var next: Chain.Name? {
+        switch self {
+        case .jump(let chain), .goto(let chain): chain
+        case .decide, .assign, .zone, .leave: nil
+        }
+    }
+
     fileprivate var legacyTarget: XTRule.Target {
         switch self {
         case .jump(let chain): .jump(chain.legacy)
         case .goto(let chain): .goto(chain.legacy)
+        case .leave: .return
+        case .zone(let zone): .zone(zone)
+        case .assign(let verdict): verdict.action.port.map { .assign(port: $0) } ?? .return
         case .decide(let verdict):
-            switch verdict.action {
-            case .pass: .return
-            case .drop: .drop
-            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+            if let port = verdict.action.port {
                 .redirect(port: port)
+            } else {
+                verdict.action == .drop ? .drop : .return
             }
         }
     }
@@ -162,10 +223,12 @@ extension LegacyTable: CustomStringConvertible {
         let declared =
             name.builtIn.map { ":\($0) ACCEPT [0:0]" } + names.map { ":\($0) - [0:0]" }
         let hooked = name.builtIn.flatMap { builtIn in
-            jumps.filter { $0.chain == builtIn }.map { "-A \(builtIn) \($0.rule)" }
+            jumps.filter { $0.chain == builtIn }.map {
+                "-A \(builtIn) \($0.rule.description(family))"
+            }
         }
         let rules = names.flatMap { name in
-            (chains[name] ?? []).map { "-A \(name) \($0)" }
+            (chains[name] ?? []).map { "-A \(name) \($0.description(family))" }
         }
         return (["*\(name.rawValue)"] + declared + hooked + rules + ["COMMIT", ""])
             .joined(separator: "\n")

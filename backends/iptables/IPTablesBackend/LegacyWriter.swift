@@ -15,26 +15,53 @@ struct LegacyWriter: RuleWriter {
 
     private typealias Place = (name: LegacyTable.Name, family: AddressFamily)
 
-    /// Every table it may have written to, those that redirect before those that drop.
-    private static let places: [Place] = LegacyTable.Name.allCases.flatMap { name in
-        AddressFamily.allCases.map { (name, $0) }
+    /// Every table it may have written to.
+    private static let places: [Place] = AddressFamily.allCases.flatMap { family in
+        LegacyTable.Name.allCases.map { ($0, family) }
     }
 
-    /// Writes what drops, then what redirects, then removes what is left of an earlier plan.
+    /// Writes the tables of each family, and empties those that an earlier plan alone needed.
     ///
-    /// Tables cannot change together. In this order a family that is to be dropped is dropped
-    /// before its redirection ends, and one that is to be redirected is redirected before it
-    /// stops being dropped: nothing gets out in between. When one cannot be written, those
-    /// before it are put back.
+    /// Tables cannot change together, so they change in an order in which nothing gets out in
+    /// between. When one cannot be written, those before it are put back.
     func write(
         _ rules: RuleSet, in namespace: NetworkNamespace
     ) async throws(RedirectionError) {
         try await locked(namespace, "write legacy tables") { () throws(KernelError) in
             let tables = rules.legacyTables(for: try families(of: rules))
-            let kept = tables.map(\.place)
-            let left = try Self.present().filter { place in !kept.contains { $0 == place } }
-            try edit(tables.map { ($0.place, $0) } + left.map { ($0, nil) })
+            let present = try Self.present()
+            var changes: [(place: Place, wanted: LegacyTable?)] = []
+            for family in AddressFamily.allCases {
+                for name in try Self.order(family, rules, present) {
+                    let place = (name, family)
+                    let wanted = tables.first { $0.place == place }
+                    if wanted != nil || present.contains(where: { $0 == place }) {
+                        changes.append((place, wanted))
+                    }
+                }
+            }
+            try edit(changes)
         }
+    }
+
+    /// The order in which the family's tables change.
+    ///
+    /// What drops or hands to a socket stands in mangle and filter, what redirects in nat, and a
+    /// plan may move a family from one to the other. The new comes before the old goes: nat last,
+    /// unless it is mangle that the family leaves.
+    private static func order(
+        _ family: AddressFamily, _ rules: RuleSet, _ present: [Place]
+    ) throws(KernelError) -> [LegacyTable.Name] {
+        let drops = rules.hooks.contains {
+            $0.point == .mangleOutput && $0.rule.families.contains(family)
+        }
+        let mangle = Place(.mangle, family)
+        guard !drops, present.contains(where: { $0 == mangle }),
+            try XTable.open(mangle.name.rawValue, family).chains.contains(where: {
+                $0.hasPrefix(LegacyTable.prefix)
+            })
+        else { return [.raw, .filter, .mangle, .nat] }
+        return [.raw, .nat, .mangle, .filter]
     }
 
     func erase(in namespace: NetworkNamespace) async throws(RedirectionError) {
@@ -43,24 +70,22 @@ struct LegacyWriter: RuleWriter {
         }
     }
 
-    func installed(
-        in namespace: NetworkNamespace
-    ) throws(RedirectionError) -> PlanFingerprint? {
+    func installed(in namespace: NetworkNamespace) throws(RedirectionError) -> InstalledPlan? {
         let comments = try rules(in: namespace)
             .filter { $0.chain == LegacyTable.planChain }
             .map { $0.rule.comment ?? "" }
-        // "plan 0123456789abcdef in 2", in each of 2 tables.
-        let words = comments.first?.split(separator: " ") ?? []
-        guard words.count == 4, Set(comments).count == 1, Int(words[3]) == comments.count else {
-            return nil
-        }
-        return PlanFingerprint(String(words[1]))
+        guard let first = comments.first, Set(comments).count == 1,
+            let plan = InstalledPlan(comment: first), plan.tables == comments.count
+        else { return nil }
+        return plan
     }
 
-    func counters(
-        in namespace: NetworkNamespace
-    ) throws(RedirectionError) -> [(comment: String, packets: UInt64)] {
-        try rules(in: namespace).map { ($0.rule.comment ?? "", $0.rule.packets) }
+    func counters(in namespace: NetworkNamespace) throws(RedirectionError) -> [RuleCount] {
+        try rules(in: namespace).compactMap { chain, rule in
+            Chain.Name(legacy: chain).map {
+                RuleCount(chain: $0, comment: rule.comment ?? "", packets: rule.packets)
+            }
+        }
     }
 
     // MARK: Inside the namespace
@@ -174,7 +199,8 @@ struct LegacyWriter: RuleWriter {
         for (chain, rules) in wanted.chains {
             for rule in rules { try table.append(rule, to: chain) }
         }
-        for jump in wanted.jumps { try table.prepend(jump.rule, to: jump.chain) }
+        // From the last on, so that the first stands first.
+        for jump in wanted.jumps.reversed() { try table.prepend(jump.rule, to: jump.chain) }
     }
 
     // MARK: Around it

@@ -82,19 +82,17 @@ struct NFTWriter: RuleWriter {
         }
     }
 
-    func installed(
-        in namespace: NetworkNamespace
-    ) throws(RedirectionError) -> PlanFingerprint? {
+    func installed(in namespace: NetworkNamespace) throws(RedirectionError) -> InstalledPlan? {
         let rules = try rules(in: namespace)
         let plan = rules.first { $0.chain == RuleSet.nftPlanChain }?.comment
-        guard let words = plan?.split(separator: " "), words.count == 2 else { return nil }
-        return PlanFingerprint(String(words[1]))
+        return plan.flatMap(InstalledPlan.init)
     }
 
-    func counters(
-        in namespace: NetworkNamespace
-    ) throws(RedirectionError) -> [(comment: String, packets: UInt64)] {
-        try rules(in: namespace).map { ($0.comment ?? "", $0.packets) }
+    func counters(in namespace: NetworkNamespace) throws(RedirectionError) -> [RuleCount] {
+        try rules(in: namespace).map { rule in
+            RuleCount(
+                chain: Chain.Name(rule.chain), comment: rule.comment ?? "", packets: rule.packets)
+        }
     }
 
     private func rules(

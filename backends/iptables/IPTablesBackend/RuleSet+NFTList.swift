@@ -1,124 +1,170 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NFTables
+internal import LinuxKernel
+package import NFTables
 internal import RedirectionModel
 
 extension RuleSet {
     /// The table as `nft --stateless list ruleset` prints it, but for line breaks within sets.
-    package var nftText: String {
-        let hooked = hooks.map { hook in
-            chainText(hook.point.nftName, [hook.point.nftText, hook.rule.nftText])
+    package var nftText: String { Self.nftText(nftChains) }
+
+    /// Some chains as that table.
+    package static func nftText(_ contents: [NFTChainContents]) -> String {
+        guard !contents.isEmpty else { return "" }
+        let chains = contents.map { content in
+            let hook = content.chain.hook.map { ["\t\t\($0.listing)\n"] } ?? []
+            let lines = hook + content.rules.map { "\t\t\($0.listing)\n" }
+            return "\tchain \(content.chain.name) {\n" + lines.joined() + "\t}\n"
         }
-        let plan = chainText(Self.nftPlanChain, ["return comment \"plan \(fingerprint)\""])
-        let others = chains.map { chainText($0.name.rawValue, $0.rules.map(\.nftText)) }
-        let all = (hooked + [plan] + others).joined(separator: "\n")
-        return "table inet \(Self.nftTable) {\n\(all)}\n"
-    }
-
-    private func chainText(_ name: String, _ lines: [String]) -> String {
-        "\tchain \(name) {\n" + lines.map { "\t\t\($0)\n" }.joined() + "\t}\n"
-    }
-}
-
-extension Hook.Point {
-    fileprivate var nftText: String {
-        // nft(8) has names for some priorities, and each only where it belongs.
-        let priority =
-            switch self {
-            case .natOutput: "-101"
-            case .natPrerouting: "dstnat - 1"
-            case .filterOutput, .filterInput: "filter"
-            }
-        return "type \(nftHook.type) hook \(nftHook.point) priority \(priority); policy accept;"
+        return "table inet \(nftTable) {\n\(chains.joined(separator: "\n"))}\n"
     }
 }
 
 extension Rule {
-    fileprivate var nftText: String {
-        var words: [String] = []
-        // An address says its family itself.
-        if let family = onlyFamily, match?.isAddress != true {
-            words.append("meta nfproto \(family.rawValue)")
+    /// The rule as `nft list` prints it, a line for each there is of it.
+    package var nftLines: [String] { nft.map(\.listing) }
+}
+
+extension NFTChain.Hook {
+    /// nft(8) has names for some priorities, and each only where it belongs.
+    var listing: String {
+        let named: [(Int32, String)] =
+            [(-300, "raw"), (-150, "mangle"), (0, "filter")]
+            + (point == .prerouting ? [(-100, "dstnat")] : [])
+        let text = named.lazy.compactMap { value, name -> String? in
+            switch priority - value {
+            case 0: name
+            case -1: "\(name) - 1"
+            default: nil
+            }
+        }.first
+        return "type \(type) hook \(point) priority \(text ?? "\(priority)"); policy accept;"
+    }
+}
+
+extension NFTRule {
+    /// The rule as `nft --stateless list` prints it.
+    package var listing: String {
+        var writer = NFTRuleListing()
+        for expression in expressions { writer.take(expression) }
+        // What a later condition says by itself is left out.
+        let conditions = writer.conditions.filter { condition in
+            switch condition.kind {
+            case .family: !writer.conditions.contains { $0.kind == .address }
+            case .transport: !writer.conditions.contains { $0.kind == .port }
+            default: true
+            }
         }
-        if needsTCP, match?.saysTCP != true { words.append("meta l4proto tcp") }
-        if let text = match?.nftText { words.append(text) }
-        words += ["counter", action.nftText, "comment \"\(comment)\""]
+        let words = conditions.map(\.text) + writer.statements + ["comment \"\(comment)\""]
         return words.joined(separator: " ")
     }
 }
 
-extension Rule.Match {
-    fileprivate var isAddress: Bool {
-        switch self {
-        case .sources, .destinations: true
-        default: false
+/// Reads a rule's instructions back into the words they came from.
+private struct NFTRuleListing {
+    enum Kind {
+        case family, transport, address, port, other
+    }
+
+    var conditions: [(kind: Kind, text: String)] = []
+    var statements: [String] = []
+    /// What the register holds: its kind, and the words for it.
+    private var loaded: (kind: Kind, text: String) = (.other, "")
+    private var transport = "th"
+
+    mutating func take(_ expression: NFTExpression) {
+        switch expression {
+        case .load(let key): loaded = Self.words(key)
+        case .loadHeader(let header, let offset, _): loaded = words(header, offset)
+        case .mask, .toNetworkOrder: break
+        case .equals(let bytes): compare(bytes)
+        case .isIn(let set):
+            let elements = set.listing.joined(separator: ", ")
+            conditions.append((loaded.kind, "\(loaded.text) { \(elements) }"))
+        case .counter: statements.append("counter")
+        case .redirect(let port): statements.append("redirect to :\(port)")
+        case .assign(let port, let family):
+            let word = [2: "ip ", 10: "ip6 "][family] ?? ""
+            statements.append("tproxy \(word)to :\(port)")
+        case .zone(let zone): statements.append("ct zone set \(zone)")
+        case .drop: statements.append("drop")
+        case .return: statements.append("return")
+        case .jump(let chain): statements.append("jump \(chain)")
+        case .goto(let chain): statements.append("goto \(chain)")
         }
     }
 
-    fileprivate var saysTCP: Bool {
-        switch self {
-        case .newTCP, .destinationPorts: true
-        default: false
+    private static func words(_ key: NFTExpression.Meta) -> (kind: Kind, text: String) {
+        switch key {
+        case .inInterfaceName: (.other, "iifname")
+        case .outInterfaceName: (.other, "oifname")
+        case .socketUID: (.other, "meta skuid")
+        case .socketGID: (.other, "meta skgid")
+        case .family: (.family, "meta nfproto")
+        case .transportProtocol: (.transport, "meta l4proto")
         }
     }
 
-    fileprivate var nftText: String? {
-        switch self {
-        case .tcp: nil
-        case .newTCP: "tcp flags syn / fin,syn,rst,ack"
-        case .inInterfaces(let names): "iifname " + braces(names.sorted().map { "\"\($0.nft)\"" })
-        case .outInterfaces(let names): "oifname " + braces(names.sorted().map { "\"\($0.nft)\"" })
-        case .uids(let ids): "meta skuid " + braces(ids.nftTexts)
-        case .gids(let ids): "meta skgid " + braces(ids.nftTexts)
-        case .sources(let addresses): "\(addresses.nftKeyword) saddr " + braces(addresses.nftTexts)
-        case .destinations(let addresses):
-            "\(addresses.nftKeyword) daddr " + braces(addresses.nftTexts)
-        case .destinationPorts(let ports): "tcp dport " + braces(ports.nftTexts)
+    private func words(
+        _ header: NFTExpression.Header, _ offset: UInt32
+    ) -> (kind: Kind, text: String) {
+        switch (header, offset) {
+        case (.network, 12): (.address, "ip saddr")
+        case (.network, 16): (.address, "ip daddr")
+        case (.network, 8): (.address, "ip6 saddr")
+        case (.network, 24): (.address, "ip6 daddr")
+        case (.network, _): (.other, "@nh,\(offset)")
+        case (.transport, 0): (.port, "\(transport) sport")
+        case (.transport, 2): (.port, "\(transport) dport")
+        case (.transport, 13): (.port, "\(transport) flags")
+        case (.transport, _): (.other, "@th,\(offset)")
         }
     }
 
-    private func braces(_ elements: [some Any]) -> String {
-        "{ " + elements.map { "\($0)" }.joined(separator: ", ") + " }"
+    private mutating func compare(_ bytes: [UInt8]) {
+        switch (loaded.kind, bytes) {
+        case (.family, [2]): conditions.append((.family, "\(loaded.text) ipv4"))
+        case (.family, [10]): conditions.append((.family, "\(loaded.text) ipv6"))
+        case (.transport, [6]), (.transport, [17]):
+            transport = bytes == [6] ? "tcp" : "udp"
+            conditions.append((.transport, "\(loaded.text) \(transport)"))
+        case (.port, [2]): conditions.append((.port, "\(loaded.text) syn / fin,syn,rst,ack"))
+        default:
+            let name = String(decoding: bytes, as: UTF8.self)
+            conditions.append((.other, "\(loaded.text) \"\(name)*\""))
+        }
     }
 }
 
-extension Rule.Action {
-    fileprivate var nftText: String {
-        switch self {
-        case .jump(let chain): "jump \(chain.rawValue)"
-        case .goto(let chain): "goto \(chain.rawValue)"
-        case .decide(let verdict):
-            switch verdict.action {
-            case .pass: "return"
-            case .drop: "drop"
-            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
-                "redirect to :\(port)"
+extension NFTSet {
+    /// The elements as nft(8) prints them.
+    fileprivate var listing: [String] {
+        ranges.map { range in
+            switch key {
+            case .ipv4Address, .ipv6Address: Self.addresses(range)
+            case .interfaceName:
+                "\"" + String(decoding: range.first.prefix { $0 != 0 }, as: UTF8.self) + "\""
+            case .port, .uid, .gid: numbers(range)
             }
         }
     }
-}
 
-extension AddressRanges {
-    fileprivate var nftKeyword: String { family == .ipv4 ? "ip" : "ip6" }
+    private func numbers(_ range: Range) -> String {
+        func number(_ bytes: [UInt8]) -> UInt32 {
+            let value = bytes.reduce(0) { $0 << 8 | UInt32($1) }
+            return isInterval ? value : UInt32(bigEndian: value)
+        }
+        let (first, last) = (number(range.first), number(range.last))
+        return first == last ? "\(first)" : "\(first)-\(last)"
+    }
 
     /// A range that is a network as one, an address bare.
-    fileprivate var nftTexts: [String] {
-        ranges.map { range in
-            let (first, last) = (range.lowerBound, range.upperBound)
-            if first == last { return "\(first)" }
-            let networks = AddressRanges(family, range).networks
-            return networks.count == 1 ? networks.map { "\($0)" }.joined() : "\(first)-\(last)"
-        }
-    }
-}
-
-extension InterfacePattern {
-    /// nft(8) writes a prefix with an asterisk.
-    fileprivate var nft: String { isPrefix ? name + "*" : name }
-}
-
-extension RangeSet {
-    fileprivate var nftTexts: [String] {
-        ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+    private static func addresses(_ range: Range) -> String {
+        guard let first = IPAddress(wireBytes: range.first),
+            let last = IPAddress(wireBytes: range.last)
+        else { return "?" }
+        if first == last { return "\(first)" }
+        let networks = AddressRanges(range.first.count == 4 ? .ipv4 : .ipv6, first...last).networks
+        return networks.count == 1 ? networks.map { "\($0)" }.joined() : "\(first)-\(last)"
     }
 }

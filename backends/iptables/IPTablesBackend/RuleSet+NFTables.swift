@@ -17,15 +17,14 @@ extension RuleSet {
 
     /// The rule set as chains, hooks first.
     package var nftChains: [NFTChainContents] {
-        let plan = NFTRule([.return], comment: "plan \(fingerprint)")
-        return hooks.map { hook in
+        let plan = NFTRule([.return], comment: planComment)
+        return hooksByPoint.map { point, rules in
             NFTChainContents(
-                chain: NFTChain(hook.point.nftName, hook: hook.point.nftHook),
-                rules: [hook.rule.nft])
+                chain: NFTChain(point.nftName, hook: point.nftHook), rules: rules.flatMap(\.nft))
         } + [NFTChainContents(chain: NFTChain(Self.nftPlanChain), rules: [plan])]
             + chains.map { chain in
                 NFTChainContents(
-                    chain: NFTChain(chain.name.rawValue), rules: chain.rules.map(\.nft))
+                    chain: NFTChain(chain.name.rawValue), rules: chain.rules.flatMap(\.nft))
             }
     }
 }
@@ -33,22 +32,28 @@ extension RuleSet {
 extension Hook.Point {
     package var nftName: String {
         switch self {
+        case .rawOutput: "raw_output"
+        case .rawPrerouting: "raw_prerouting"
+        case .mangleOutput: "mangle_output"
+        case .manglePrerouting: "mangle_prerouting"
         case .natOutput: "output"
         case .natPrerouting: "prerouting"
-        case .filterOutput: "filter_output"
         case .filterInput: "filter_input"
         }
     }
 
-    /// Where the base chain stands: before everybody else's destination NAT, at -100.
+    /// Where the base chain stands: just before others of its kind.
     ///
-    /// What is to be redirected must not have been sent elsewhere already. At -100 itself, who
-    /// comes first would depend on who registered last.
+    /// What is to be redirected must not have been sent elsewhere by somebody's destination NAT,
+    /// at -100, already. At -100 itself, who comes first would depend on who registered last.
     package var nftHook: NFTChain.Hook {
         switch self {
+        case .rawOutput: NFTChain.Hook(type: "filter", .output, priority: -301)
+        case .rawPrerouting: NFTChain.Hook(type: "filter", .prerouting, priority: -301)
+        case .mangleOutput: NFTChain.Hook(type: "filter", .output, priority: -151)
+        case .manglePrerouting: NFTChain.Hook(type: "filter", .prerouting, priority: -151)
         case .natOutput: NFTChain.Hook(type: "nat", .output, priority: -101)
         case .natPrerouting: NFTChain.Hook(type: "nat", .prerouting, priority: -101)
-        case .filterOutput: NFTChain.Hook(type: "filter", .output, priority: 0)
         case .filterInput: NFTChain.Hook(type: "filter", .input, priority: 0)
         }
     }
@@ -58,40 +63,57 @@ extension Rule {
     /// The family the rule is limited to, `nil` when it is for both.
     var onlyFamily: AddressFamily? { families.count == 1 ? families.first : nil }
 
-    var nft: NFTRule {
-        var steps: [NFTExpression] = []
-        if let family = onlyFamily {
-            steps += [.load(.family), .equals([family == .ipv4 ? 2 : 10])]
+    /// The rule as nf_tables has it; most rules are one there, too.
+    var nft: [NFTRule] {
+        let matches = match?.nft ?? [[]]
+        return matches.flatMap { match in
+            let conditions = nftConditions + match
+            let rule = NFTRule(conditions + [.counter] + nftStatements, comment: comment)
+            guard case .assign = action else { return [rule] }
+            // No socket listens: as closed as a port that nobody listens on.
+            return [rule, NFTRule(conditions + [.counter, .drop], comment: "nobody listens")]
         }
-        if needsTCP { steps += [.load(.transportProtocol), .equals([6])] }
-        return NFTRule(steps + (match?.nft ?? []) + [.counter, action.nft], comment: comment)
     }
 
-    /// Whether TCP must be established before the match or the action makes sense.
-    var needsTCP: Bool {
-        switch (match, action) {
-        case (.tcp, _), (.newTCP, _), (.destinationPorts, _): true
-        case (_, .decide(let verdict)): verdict.action != .pass && verdict.action != .drop
-        default: false
+    private var nftStatements: [NFTExpression] {
+        if case .assign(let verdict) = action, let port = verdict.action.port {
+            return [.assign(port: port, family: onlyFamily?.nft ?? 0), .return]
         }
+        return [action.nft]
+    }
+
+    private var nftConditions: [NFTExpression] {
+        var steps: [NFTExpression] = []
+        if let family = onlyFamily {
+            steps += [.load(.family), .equals([family.nft])]
+        }
+        switch carrier {
+        case .tcp: steps += [.load(.transportProtocol), .equals([6])]
+        case .udp: steps += [.load(.transportProtocol), .equals([17])]
+        case nil: break
+        }
+        return steps
     }
 }
 
 extension Rule.Match {
-    fileprivate var nft: [NFTExpression] {
+    /// What it takes to match, in as many ways as there are.
+    fileprivate var nft: [[NFTExpression]] {
         switch self {
-        case .tcp: []
+        case .tcp: [[]]
         case .newTCP:
             // The flags' byte of the header: SYN, and none of ACK, RST and FIN.
-            [.loadHeader(.transport, offset: 13, length: 1), .mask([0x17]), .equals([0x02])]
-        case .inInterfaces(let names): [.load(.inInterfaceName), .isIn(NFTSet(names: names))]
-        case .outInterfaces(let names): [.load(.outInterfaceName), .isIn(NFTSet(names: names))]
-        case .uids(let ids): [.load(.socketUID), .isIn(NFTSet(.uid, ids: ids))]
-        case .gids(let ids): [.load(.socketGID), .isIn(NFTSet(.gid, ids: ids))]
-        case .sources(let addresses): addresses.nft(offsets: (12, 8))
-        case .destinations(let addresses): addresses.nft(offsets: (16, 24))
+            [[.loadHeader(.transport, offset: 13, length: 1), .mask([0x17]), .equals([0x02])]]
+        case .inInterfaces(let names): names.nft(.inInterfaceName)
+        case .outInterfaces(let names): names.nft(.outInterfaceName)
+        case .uids(let ids): [[.load(.socketUID)] + ids.nft(.uid)]
+        case .gids(let ids): [[.load(.socketGID)] + ids.nft(.gid)]
+        case .sources(let addresses): [addresses.nft(offsets: (12, 8))]
+        case .destinations(let addresses): [addresses.nft(offsets: (16, 24))]
+        case .sourcePorts(let ports):
+            [[.loadHeader(.transport, offset: 0, length: 2), .isIn(NFTSet(ports))]]
         case .destinationPorts(let ports):
-            [.loadHeader(.transport, offset: 2, length: 2), .isIn(NFTSet(ports))]
+            [[.loadHeader(.transport, offset: 2, length: 2), .isIn(NFTSet(ports))]]
         }
     }
 }
@@ -101,13 +123,29 @@ extension Rule.Action {
         switch self {
         case .jump(let chain): .jump(chain.rawValue)
         case .goto(let chain): .goto(chain.rawValue)
-        case .decide(let verdict):
-            switch verdict.action {
-            case .pass: .return
-            case .drop: .drop
-            case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
+        case .leave: .return
+        case .zone(let zone): .zone(zone)
+        case .decide(let verdict), .assign(let verdict):
+            if let port = verdict.action.port {
                 .redirect(port: port)
+            } else {
+                verdict.action == .drop ? .drop : .return
             }
+        }
+    }
+}
+
+extension AddressFamily {
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+    fileprivate var nft: UInt8 { self == .ipv4 ? 2 : 10 }
+}
+
+extension Action {
+    /// Where a redirection leads.
+    var port: UInt16? {
+        switch self {
+        case .pass, .drop: nil
+        case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port): port
         }
     }
 }
@@ -135,21 +173,29 @@ extension NFTSet {
         }
         self.init(.port, ranges)
     }
+}
 
-    /// Ids are compared in the host's byte order, as the kernel loads them.
-    fileprivate init(_ key: Key, ids: IDSet) {
-        let values = ids.ranges.map { $0.lowerBound.bigEndian.bigEndianBytes }
-        self.init(key, values.map { Range($0, $0) })
+extension IDSet {
+    /// Looks the loaded id up: single ids in the host's byte order, as the kernel loads them,
+    /// ranges in the one in which they follow each other.
+    fileprivate func nft(_ key: NFTSet.Key) -> [NFTExpression] {
+        let set = NFTSet(
+            key,
+            ranges.map { NFTSet.Range($0.lowerBound.bigEndianBytes, $0.upperBound.bigEndianBytes) })
+        guard !set.isInterval else { return [.toNetworkOrder, .isIn(set)] }
+        let values = ranges.map { $0.lowerBound.bigEndian.bigEndianBytes }
+        return [.isIn(NFTSet(key, values.map { NFTSet.Range($0, $0) }))]
     }
+}
 
-    /// Interface names fill 16 bytes with zeros.
-    fileprivate init(names: Set<InterfacePattern>) {
-        self.init(
-            .interfaceName,
-            names.sorted().map { name in
-                let bytes = Array(name.name.utf8)
-                return bytes + [UInt8](repeating: 0, count: max(0, 16 - bytes.count))
-            }.map { Range($0, $0) })
+extension Set<InterfacePattern> {
+    /// Whole names are one set, filled up to 16 bytes with zeros; each beginning is by itself.
+    fileprivate func nft(_ key: NFTExpression.Meta) -> [[NFTExpression]] {
+        let names = sorted().filter { !$0.isPrefix }.map { Array($0.name.utf8) }
+        let whole = names.map { $0 + [UInt8](repeating: 0, count: Swift.max(0, 16 - $0.count)) }
+        let set = NFTSet(.interfaceName, whole.map { NFTSet.Range($0, $0) })
+        return (whole.isEmpty ? [] : [[.load(key), .isIn(set)]])
+            + sorted().filter(\.isPrefix).map { [.load(key), .equals(Array($0.name.utf8))] }
     }
 }
 

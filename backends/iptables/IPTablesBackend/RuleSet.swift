@@ -6,22 +6,41 @@ package import RedirectionModel
 package struct RuleSet: Hashable, Sendable {
     /// Which plan this is; kept in the kernel beside the rules.
     package var fingerprint: PlanFingerprint
-    /// Where the kernel hands traffic to the chains.
+    /// The routing that has to stand beside the rules.
+    package var routing: Routing?
+    /// Where the kernel hands traffic to the chains, those of one point in their order.
     package var hooks: [Hook]
     package var chains: [Chain]
 
-    package init(fingerprint: PlanFingerprint, hooks: [Hook] = [], chains: [Chain] = []) {
+    package init(
+        fingerprint: PlanFingerprint, routing: Routing? = nil, hooks: [Hook] = [],
+        chains: [Chain] = []
+    ) {
         self.fingerprint = fingerprint
+        self.routing = routing
         self.hooks = hooks
         self.chains = chains
     }
 
+    /// Answers to borrowed addresses carry `mark` and are routed by `table`.
+    package struct Routing: Hashable, Sendable {
+        package let mark: UInt32
+        package let table: UInt32
+    }
+
     package func chain(_ name: Chain.Name) -> Chain? { chains.first { $0.name == name } }
+
+    /// The hooks by where they stand, in the order in which a packet comes by.
+    var hooksByPoint: [(point: Hook.Point, rules: [Rule])] {
+        Hook.Point.allCases.map { point in
+            (point, hooks.filter { $0.point == point }.map(\.rule))
+        }.filter { !$0.rules.isEmpty }
+    }
 }
 
-/// Where the kernel consults the rules, and the one rule that stands there.
+/// Where the kernel consults the rules, and one rule that stands there.
 ///
-/// A packet the rule does not match, anything that is not TCP, meets nothing else of ours.
+/// A packet that no such rule matches meets nothing else of ours.
 package struct Hook: Hashable, Sendable {
     package var point: Point
     package var rule: Rule
@@ -31,18 +50,28 @@ package struct Hook: Hashable, Sendable {
         self.rule = rule
     }
 
+    /// In the order in which a packet comes by, outbound before inbound.
     package enum Point: String, Hashable, Sendable, CaseIterable {
+        /// raw, before connection tracking, what is sent here.
+        case rawOutput
+        /// raw, what arrives.
+        case rawPrerouting
+        /// mangle, what must not leave; before anybody's NAT has changed where it goes.
+        case mangleOutput
+        /// mangle, what arrives and is handed to a socket as it is, or must not come in.
+        case manglePrerouting
         /// nat, locally made connections: decides where they go.
         case natOutput
         /// nat, arriving connections.
         case natPrerouting
-        /// filter, for what must not leave.
-        case filterOutput
         /// filter, for what must not arrive.
         case filterInput
 
         package var direction: Direction {
-            self == .natOutput || self == .filterOutput ? .outbound : .inbound
+            switch self {
+            case .rawOutput, .mangleOutput, .natOutput: .outbound
+            case .rawPrerouting, .manglePrerouting, .natPrerouting, .filterInput: .inbound
+            }
         }
     }
 }
@@ -57,33 +86,34 @@ package struct Chain: Hashable, Sendable {
         self.rules = rules
     }
 
-    /// The names of all chains there can be, unique over both tables.
-    package enum Name: String, Hashable, Sendable, CaseIterable {
-        case outbound
-        /// What the sidecar itself sends.
-        case sidecar
-        /// What has passed one of two include lists that must both match.
-        case outboundIncluded = "outbound_included"
-        case inbound
-        case inboundIncluded = "inbound_included"
-        case outboundDrop = "outbound_drop"
-        case inboundDrop = "inbound_drop"
+    /// A chain's name, unique over all tables; at most 21 letters (legacy names have 28).
+    package struct Name: Hashable, Sendable, RawRepresentable {
+        package let rawValue: String
 
-        /// True for the chains of the filter table, which drop and do not redirect.
-        package var drops: Bool { self == .outboundDrop || self == .inboundDrop }
+        package init(rawValue: String) { self.rawValue = rawValue }
+        package init(_ text: String) { rawValue = text }
+
+        /// The table of verdicts that the chain's rules are of.
+        package var direction: Direction { rawValue.hasPrefix("inbound") ? .inbound : .outbound }
     }
 }
 
 /// One step: which flows of which families, and what becomes of them.
 package struct Rule: Hashable, Sendable {
     package var families: Set<AddressFamily>
+    /// The protocol the rule is limited to where its match or action does not say.
+    package var transport: TransportProtocol?
     /// At most one thing, for conjunctions are chains: legacy rules know no sets, and a rule
     /// over two of them would grow with their product.
     package var match: Match?
     package var action: Action
 
-    package init(_ families: Set<AddressFamily>, _ match: Match? = nil, _ action: Action) {
+    package init(
+        _ families: Set<AddressFamily>, _ match: Match? = nil, _ action: Action,
+        of transport: TransportProtocol? = nil
+    ) {
         self.families = families
+        self.transport = transport
         self.match = match
         self.action = action
     }
@@ -99,6 +129,7 @@ package struct Rule: Hashable, Sendable {
         case gids(IDSet)
         case sources(AddressRanges)
         case destinations(AddressRanges)
+        case sourcePorts(PortSet)
         case destinationPorts(PortSet)
     }
 
@@ -108,6 +139,13 @@ package struct Rule: Hashable, Sendable {
         /// To pass is to return to whatever called us, never to accept: the rules of others
         /// see the flow as if ours were not there.
         case decide(Verdict)
+        /// The flow's verdict, a redirection, by handing the packet to the socket that listens
+        /// there (TPROXY): it stays as it is.
+        case assign(Verdict)
+        /// Track the packet's connection apart from those of other zones, and go on.
+        case zone(UInt16)
+        /// Back to the hook, undecided: its next rule, or another hook, decides.
+        case leave
         /// Continue there; what falls off its end comes back here.
         case jump(Chain.Name)
         /// Continue there and do not come back.
@@ -117,8 +155,22 @@ package struct Rule: Hashable, Sendable {
     /// What the rule's comment says: its reason, or where it leads.
     package var comment: String {
         switch action {
-        case .decide(let verdict): "\(verdict.reason)"
+        case .decide(let verdict), .assign(let verdict): "\(verdict.reason)"
+        case .zone(let zone): "zone \(zone)"
+        case .leave: "not here"
         case .jump(let chain), .goto(let chain): "to \(chain.rawValue)"
+        }
+    }
+
+    /// The protocol whose packets alone can match, `nil` for any.
+    package var carrier: TransportProtocol? {
+        switch (transport, match, action) {
+        case (let transport?, _, _): transport
+        case (_, .tcp, _), (_, .newTCP, _), (_, .destinationPorts, _), (_, .sourcePorts, _): .tcp
+        case (_, _, .assign): .tcp
+        case (_, _, .decide(let verdict)):
+            verdict.action == .pass || verdict.action == .drop ? nil : .tcp
+        default: nil
         }
     }
 }

@@ -16,12 +16,42 @@ protocol RuleWriter: Sendable {
     /// The plan whose rules are there, all of them; `nil` for none or a part.
     func installed(
         in namespace: NetworkNamespace
-    ) async throws(RedirectionError) -> PlanFingerprint?
+    ) async throws(RedirectionError) -> InstalledPlan?
 
-    /// The comments of the rules there and how many packets each has matched.
-    func counters(
-        in namespace: NetworkNamespace
-    ) async throws(RedirectionError) -> [(comment: String, packets: UInt64)]
+    /// The chains and comments of the rules there and how many packets each has matched.
+    func counters(in namespace: NetworkNamespace) async throws(RedirectionError) -> [RuleCount]
+}
+
+/// What rules in the kernel say of the plan they belong to: `RuleSet.planComment`.
+struct InstalledPlan {
+    let fingerprint: PlanFingerprint
+    var routing: RuleSet.Routing?
+    /// In how many tables the plan is, where that is said.
+    var tables: Int?
+
+    /// Reads `plan 0123456789abcdef routing 1 by 2 in 3`; all but the plan may be absent.
+    init?(comment: String) {
+        var words = comment.split(separator: " ")[...]
+        guard words.popFirst() == "plan",
+            let fingerprint = words.popFirst().flatMap({ PlanFingerprint(String($0)) })
+        else { return nil }
+        self.fingerprint = fingerprint
+        if words.first == "routing" {
+            guard words.count >= 4, let mark = UInt32(words.dropFirst(1).first ?? ""),
+                let table = UInt32(words.dropFirst(3).first ?? "")
+            else { return nil }
+            routing = RuleSet.Routing(mark: mark, table: table)
+            words = words.dropFirst(4)
+        }
+        if words.popFirst() == "in" { tables = words.first.flatMap { Int($0) } }
+    }
+}
+
+/// How many packets a rule has matched.
+struct RuleCount {
+    let chain: Chain.Name
+    let comment: String
+    let packets: UInt64
 }
 
 extension Mechanism {

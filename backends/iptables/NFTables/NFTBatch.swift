@@ -75,7 +75,7 @@ package struct NFTBatch: ~Copyable {
         sets += 1
         let object = NFTSetObject(table: table, name: Self.anonymousName, id: sets)
         var flags = UInt32(NFT_SET_ANONYMOUS.rawValue | NFT_SET_CONSTANT.rawValue)
-        if set.key.isInterval { flags |= UInt32(NFT_SET_INTERVAL.rawValue) }
+        if set.isInterval { flags |= UInt32(NFT_SET_INTERVAL.rawValue) }
         let elements = set.elements
         let facts: [(nftnl_set_attr, UInt32)] = [
             (NFTNL_SET_FLAGS, flags), (NFTNL_SET_KEY_TYPE, set.key.rawValue),
@@ -85,7 +85,7 @@ package struct NFTBatch: ~Copyable {
         for (attribute, value) in facts {
             unsafe nftnl_set_set_u32(object.pointer, UInt16(attribute.rawValue), value)
         }
-        object.setKeyOrder(isHost: !set.key.isInterval)
+        object.setKeyOrder(isHost: !set.isInterval)
         unsafe put(NFT_MSG_NEWSET, flags: NLM_F_CREATE, "add a set for \(label)") { header in
             unsafe nftnl_set_nlmsg_build_payload(header, object.pointer)
         }
@@ -186,7 +186,7 @@ extension NFTSet {
     /// A range that goes up to the highest value has no end. Without intervals each range is
     /// the one value it holds.
     var elements: [(key: [UInt8], isEnd: Bool)] {
-        guard key.isInterval else { return ranges.map { ($0.first, false) } }
+        guard isInterval else { return ranges.map { ($0.first, false) } }
         return ranges.flatMap { range -> [(key: [UInt8], isEnd: Bool)] in
             let end = range.last.successor.map { [($0, true)] } ?? []
             return [(range.first, false)] + end

@@ -38,10 +38,14 @@ package struct NFTSet: Hashable, Sendable {
     package var key: Key
     /// What is in the set, ascending.
     package var ranges: [Range]
+    /// Whether ranges may be more than single values: the values have an order.
+    package var isInterval: Bool
 
+    /// Makes a set; what has ranges is looked up in network byte order.
     package init(_ key: Key, _ ranges: [Range]) {
         self.key = key
         self.ranges = ranges
+        isInterval = key.isNetworkOrder || ranges.contains { $0.first != $0.last }
     }
 
     /// The values from one to another, both of the key's length; a single value is both.
@@ -72,8 +76,8 @@ package struct NFTSet: Hashable, Sendable {
             }
         }
 
-        /// Whether values have an order that ranges can follow: those in network byte order.
-        package var isInterval: Bool {
+        /// Whether packets hold the values in network byte order, in which ranges follow.
+        package var isNetworkOrder: Bool {
             self == .ipv4Address || self == .ipv6Address || self == .port
         }
     }
@@ -86,13 +90,21 @@ package enum NFTExpression: Hashable, Sendable {
     /// Loads bytes of a header.
     case loadHeader(Header, offset: UInt32, length: UInt32)
     case mask([UInt8])
-    /// Goes on only if the register holds these bytes.
+    /// Turns four bytes in the host's order into network order.
+    case toNetworkOrder
+    /// Goes on only if the register holds these bytes, or begins with them.
     case equals([UInt8])
     /// Goes on only if the set holds the register.
     case isIn(NFTSet)
     case counter
     /// NAT to the packet's own host, another port.
     case redirect(port: UInt16)
+    /// Hands the packet to the socket that listens on the port; without one the rule ends here.
+    ///
+    /// `family` is `NFPROTO_IPV4`, `NFPROTO_IPV6`, or 0 in a rule for both.
+    case assign(port: UInt16, family: UInt8)
+    /// Chooses the connection tracking zone.
+    case zone(UInt16)
     case drop
     case `return`
     case jump(String)

@@ -9,10 +9,13 @@ extension NFTRuleObject {
         case .load(let key): load(key)
         case .loadHeader(let header, let offset, let length): load(header, offset, length)
         case .mask(let bits): mask(bits)
+        case .toNetworkOrder: toNetworkOrder()
         case .equals(let bytes): compare(bytes)
         case .isIn: lookUp(set)
         case .counter: unsafe add("counter") { _ in }
         case .redirect(let port): redirect(to: port)
+        case .assign(let port, let family): assign(to: port, family)
+        case .zone(let zone): choose(zone)
         case .drop: decide(NF_DROP, nil)
         case .return: decide(NFT_RETURN.rawValue, nil)
         case .jump(let chain): decide(NFT_JUMP.rawValue, chain)
@@ -70,12 +73,50 @@ extension NFTRuleObject {
         }
     }
 
-    private func redirect(to port: UInt16) {
-        let bytes = [UInt8(port >> 8), UInt8(port & 0xff)]
+    private func toNetworkOrder() {
+        unsafe add("byteorder") { order in
+            unsafe nftnl_expr_set_u32(order, UInt16(NFTNL_EXPR_BYTEORDER_SREG), Self.register)
+            unsafe nftnl_expr_set_u32(order, UInt16(NFTNL_EXPR_BYTEORDER_DREG), Self.register)
+            unsafe nftnl_expr_set_u32(
+                order, UInt16(NFTNL_EXPR_BYTEORDER_OP), UInt32(NFT_BYTEORDER_HTON.rawValue))
+            unsafe nftnl_expr_set_u32(order, UInt16(NFTNL_EXPR_BYTEORDER_LEN), 4)
+            unsafe nftnl_expr_set_u32(order, UInt16(NFTNL_EXPR_BYTEORDER_SIZE), 4)
+        }
+    }
+
+    /// Loads two bytes that are not the packet's.
+    private func load(_ bytes: [UInt8]) {
         unsafe add("immediate") { immediate in
             unsafe nftnl_expr_set_u32(immediate, UInt16(NFTNL_EXPR_IMM_DREG), Self.register)
-            unsafe nftnl_expr_set(immediate, UInt16(NFTNL_EXPR_IMM_DATA), bytes, 2)
+            unsafe nftnl_expr_set(
+                immediate, UInt16(NFTNL_EXPR_IMM_DATA), bytes, UInt32(bytes.count))
         }
+    }
+
+    private func load(port: UInt16) { load([UInt8(port >> 8), UInt8(port & 0xff)]) }
+
+    private func choose(_ zone: UInt16) {
+        // The kernel takes it in the host's order.
+        load([UInt8(zone.bigEndian >> 8), UInt8(zone.bigEndian & 0xff)])
+        unsafe add("ct") { tracking in
+            unsafe nftnl_expr_set_u32(
+                tracking, UInt16(NFTNL_EXPR_CT_KEY), UInt32(NFT_CT_ZONE.rawValue))
+            unsafe nftnl_expr_set_u32(tracking, UInt16(NFTNL_EXPR_CT_SREG), Self.register)
+        }
+    }
+
+    private func assign(to port: UInt16, _ family: UInt8) {
+        load(port: port)
+        unsafe add("tproxy") { assignment in
+            unsafe nftnl_expr_set_u32(
+                assignment, UInt16(NFTNL_EXPR_TPROXY_FAMILY), UInt32(family))
+            unsafe nftnl_expr_set_u32(
+                assignment, UInt16(NFTNL_EXPR_TPROXY_REG_PORT), Self.register)
+        }
+    }
+
+    private func redirect(to port: UInt16) {
+        load(port: port)
         unsafe add("redir") { redirection in
             for end in [NFTNL_EXPR_REDIR_REG_PROTO_MIN, NFTNL_EXPR_REDIR_REG_PROTO_MAX] {
                 unsafe nftnl_expr_set_u32(redirection, UInt16(end), Self.register)

@@ -34,19 +34,38 @@ struct XTEntry: ~Copyable {
             unsafe clibiptc_match_destination(
                 &entry, destination.wireBytes, CInt(destination.prefixLength))
         }
-        if let name = rule.inInterface { unsafe clibiptc_match_in(&entry, name) }
-        if let name = rule.outInterface { unsafe clibiptc_match_out(&entry, name) }
-        if rule.isTCP { unsafe clibiptc_match_protocol(&entry, 6) }
+        if let pattern = rule.inInterface {
+            unsafe clibiptc_match_in(&entry, pattern.name, pattern.isPrefix)
+        }
+        if let pattern = rule.outInterface {
+            unsafe clibiptc_match_out(&entry, pattern.name, pattern.isPrefix)
+        }
+        if let transport = rule.transport {
+            unsafe clibiptc_match_protocol(&entry, transport.rawValue)
+        }
     }
 
     private mutating func addMatches(_ rule: XTRule) {
-        if rule.destinationPorts != nil || rule.isNew {
-            let ports = rule.destinationPorts ?? 0...UInt16.max
-            unsafe clibiptc_match_tcp(&entry, ports.lowerBound, ports.upperBound, rule.isNew)
+        if rule.looksIntoTransport {
+            let sources = rule.sourcePorts ?? 0...UInt16.max
+            let destinations = rule.destinationPorts ?? 0...UInt16.max
+            if rule.transport == .udp {
+                unsafe clibiptc_match_udp(
+                    &entry, sources.lowerBound, sources.upperBound, destinations.lowerBound,
+                    destinations.upperBound)
+            } else {
+                unsafe clibiptc_match_tcp(
+                    &entry, sources.lowerBound, sources.upperBound, destinations.lowerBound,
+                    destinations.upperBound, rule.isNew)
+            }
         }
         switch rule.owner {
-        case .uid(let id): unsafe clibiptc_match_owner(&entry, UInt8(XT_OWNER_UID), id)
-        case .gid(let id): unsafe clibiptc_match_owner(&entry, UInt8(XT_OWNER_GID), id)
+        case .uids(let ids):
+            unsafe clibiptc_match_owner(
+                &entry, UInt8(XT_OWNER_UID), ids.lowerBound, ids.upperBound)
+        case .gids(let ids):
+            unsafe clibiptc_match_owner(
+                &entry, UInt8(XT_OWNER_GID), ids.lowerBound, ids.upperBound)
         case nil: break
         }
         if let comment = rule.comment { unsafe clibiptc_match_comment(&entry, comment) }
@@ -59,6 +78,8 @@ struct XTEntry: ~Copyable {
         case .jump(let chain): unsafe clibiptc_target_label(&entry, chain, false)
         case .goto(let chain): unsafe clibiptc_target_label(&entry, chain, true)
         case .redirect(let port): unsafe clibiptc_target_redirect(&entry, port)
+        case .assign(let port): unsafe clibiptc_target_tproxy(&entry, port)
+        case .zone(let zone): unsafe clibiptc_target_zone(&entry, zone)
         }
     }
 

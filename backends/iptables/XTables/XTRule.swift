@@ -6,11 +6,13 @@ package import RedirectionModel
 package struct XTRule: Hashable, Sendable {
     package var source: CIDR?
     package var destination: CIDR?
-    package var inInterface: String?
-    package var outInterface: String?
-    package var isTCP = false
-    /// SYN without ACK, RST and FIN.
+    package var inInterface: InterfacePattern?
+    package var outInterface: InterfacePattern?
+    package var transport: Transport?
+    /// SYN without ACK, RST and FIN; of TCP.
     package var isNew = false
+    /// Of the transport, which must be given.
+    package var sourcePorts: ClosedRange<UInt16>?
     package var destinationPorts: ClosedRange<UInt16>?
     package var owner: Owner?
     package var comment: String?
@@ -20,8 +22,14 @@ package struct XTRule: Hashable, Sendable {
 
     /// Who created the socket; looked at where packets leave.
     package enum Owner: Hashable, Sendable {
-        case uid(UInt32)
-        case gid(UInt32)
+        case uids(ClosedRange<UInt32>)
+        case gids(ClosedRange<UInt32>)
+    }
+
+    /// A protocol by its number.
+    package enum Transport: UInt8, Hashable, Sendable {
+        case tcp = 6
+        case udp = 17
     }
 
     package enum Target: Hashable, Sendable {
@@ -32,35 +40,55 @@ package struct XTRule: Hashable, Sendable {
         /// Continue in the chain; its end, or RETURN, goes back to who called this one.
         case goto(String)
         case redirect(port: UInt16)
+        /// TPROXY: to the socket that listens on the port, as the packet is.
+        case assign(port: UInt16)
+        /// CT: tracked in this zone.
+        case zone(UInt16)
     }
 }
 
 extension XTRule: CustomStringConvertible {
+    /// Whether the rule looks into the transport's header.
+    package var looksIntoTransport: Bool {
+        sourcePorts != nil || destinationPorts != nil || isNew
+    }
+
     /// The rule as iptables-save(8) prints it, without the chain.
-    package var description: String {
+    package var description: String { description(.ipv4) }
+
+    /// The rule as iptables-save(8) or ip6tables-save(8) prints it, without the chain.
+    package func description(_ family: AddressFamily) -> String {
         var words: [String] = []
         if let source { words += ["-s", "\(source)"] }
         if let destination { words += ["-d", "\(destination)"] }
-        if let inInterface { words += ["-i", inInterface] }
-        if let outInterface { words += ["-o", outInterface] }
-        if isTCP { words += ["-p", "tcp"] }
-        if destinationPorts != nil || isNew { words += ["-m", "tcp"] }
+        if let inInterface { words += ["-i", "\(inInterface)"] }
+        if let outInterface { words += ["-o", "\(outInterface)"] }
+        if let transport {
+            words += ["-p", "\(transport)"]
+            if looksIntoTransport { words += ["-m", "\(transport)"] }
+        }
         // iptables-save leaves out what covers everything.
+        if let ports = sourcePorts, ports != 0...UInt16.max {
+            words += ["--sport", Self.text(ports, ":")]
+        }
         if let ports = destinationPorts, ports != 0...UInt16.max {
-            words += ["--dport", Self.text(ports)]
+            words += ["--dport", Self.text(ports, ":")]
         }
         if isNew { words += ["--tcp-flags", "FIN,SYN,RST,ACK", "SYN"] }
         switch owner {
-        case .uid(let id): words += ["-m", "owner", "--uid-owner", "\(id)"]
-        case .gid(let id): words += ["-m", "owner", "--gid-owner", "\(id)"]
+        case .uids(let ids): words += ["-m", "owner", "--uid-owner", Self.text(ids, "-")]
+        case .gids(let ids): words += ["-m", "owner", "--gid-owner", Self.text(ids, "-")]
         case nil: break
         }
         if let comment { words += ["-m", "comment", "--comment", Self.quoted(comment)] }
-        return (words + target.words).joined(separator: " ")
+        return (words + target.words(family)).joined(separator: " ")
     }
 
-    private static func text(_ range: ClosedRange<UInt16>) -> String {
-        range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound):\(range.upperBound)"
+    private static func text<Number: FixedWidthInteger>(
+        _ range: ClosedRange<Number>, _ separator: String
+    ) -> String {
+        range.lowerBound == range.upperBound
+            ? "\(range.lowerBound)" : "\(range.lowerBound)\(separator)\(range.upperBound)"
     }
 
     /// Quotes as iptables-save does: whatever holds more than letters, digits, `-` and `_`.
@@ -78,13 +106,19 @@ extension XTRule: CustomStringConvertible {
 }
 
 extension XTRule.Target {
-    fileprivate var words: [String] {
+    fileprivate func words(_ family: AddressFamily) -> [String] {
         switch self {
         case .return: ["-j", "RETURN"]
         case .drop: ["-j", "DROP"]
         case .jump(let chain): ["-j", chain]
         case .goto(let chain): ["-g", chain]
         case .redirect(let port): ["-j", "REDIRECT", "--to-ports", "\(port)"]
+        case .zone(let zone): ["-j", "CT", "--zone", "\(zone)"]
+        case .assign(let port):
+            [
+                "-j", "TPROXY", "--on-port", "\(port)",
+                "--on-ip", family == .ipv4 ? "0.0.0.0" : "::", "--tproxy-mark", "0x0/0x0",
+            ]
         }
     }
 }
