@@ -15,8 +15,9 @@ extension Reason {
                 ? "the plan does not manage the destination's family"
                 : "the plan does not manage the family"
         case .passthrough:
-            "its source is one that the sidecar uses only to hand connections on, and it stays "
-                + "in the workload"
+            "it stays in the workload, and its source is one that the sidecar uses only to hand "
+                + "connections on; or, where inbound is transparent, it is the sidecar's from an "
+                + "address that is not the workload's, to one that is"
         case .selfCall:
             "the sidecar calls one of the workload's own addresses, not loopback, on a port that "
                 + "is not a tunnel's; unless the plan leaves such calls alone"

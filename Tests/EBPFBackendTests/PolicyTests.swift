@@ -21,6 +21,7 @@ import Testing
         ask.gid = flow.owner?.gid ?? 0
         ask.ports = portLists(lists, flow.destination.port)
         ask.networks = longestMatch(lists, peer.address)
+        ask.source = swerve_addr(flow.source.address)
         ask.source_networks = longestMatch(lists, flow.source.address)
         if let facts = facts(lists, isGroup: false, ask.uid) {
             ask.uid_flags = facts.flags

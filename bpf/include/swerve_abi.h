@@ -273,6 +273,13 @@ struct swerve_abilities {
 	__u32 has_set_retval; /* a program may choose the error (Linux 5.18) */
 };
 
+/* What a pod's copy of sk_lookup.bpf.c is told. */
+struct swerve_lookup_settings {
+	__u64 pod;
+	__u32 has_interface; /* the context has the interface of the packet (Linux 5.17) */
+	__u32 pad;
+};
+
 /* What a pod's copy of tc.bpf.c is told; one struct, for the compiler orders variables as it likes. */
 struct swerve_tc_settings {
 	__u64 pod;

@@ -17,13 +17,16 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-const volatile __u64 swerve_pod_key;
+const volatile struct swerve_lookup_settings swerve_lookup;
+
+/* The kernel's LOOPBACK_IFINDEX: the first interface of every namespace. */
+#define LOOPBACK_INTERFACE 1
 
 /* Gives the connection to the first listener of `family`; false if it may not have it. */
 static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u16 port, __u32 family)
 {
 	struct swerve_listener_key key = {
-		.pod = swerve_pod_key,
+		.pod = swerve_lookup.pod,
 		.family = family,
 		.port = port,
 	};
@@ -49,12 +52,15 @@ int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 	struct swerve_question ask = { .port = ctx->local_port };
 	const struct swerve_pod *pod;
 	struct swerve_verdict verdict;
-	__u64 key = swerve_pod_key;
+	__u64 key = swerve_lookup.pod;
 
 	pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	if (!pod || ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
+	/* Sources tell the rest; but a transparent sidecar may borrow any. */
+	if (swerve_lookup.has_interface)
+		ask.is_on_loopback = ctx->ingress_ifindex == LOOPBACK_INTERFACE;
 	verdict = swerve_ask_inbound(pod, &ask);
 	swerve_decided(key, SWERVE_INBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)

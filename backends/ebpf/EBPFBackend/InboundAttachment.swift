@@ -17,6 +17,17 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     package static var preferred: InboundMethod {
         BPFProbe.program(.socketLookup, .socketLookup) == .yes ? .socketLookup : .trafficControl
     }
+
+    /// Whether socket lookup knows the interface, which it does since Linux 5.17.
+    static let lookupHasInterface: Bool = {
+        // ingress_ifindex comes after 64 bytes of struct bpf_sk_lookup (linux/bpf.h).
+        let answer = BPFProbe.answer { () throws(KernelError) in
+            _ = try BPFProgram.load(
+                .socketLookup, .socketLookup,
+                instructions: [.loadContextWord(at: 64), .returnValue(1), .exit])
+        }
+        return answer == .yes
+    }()
 }
 
 /// A pod's own inbound programs, attached.
@@ -45,7 +56,9 @@ struct InboundAttachment: Sendable {
                 return
             }
             let object = try node.loadForPod(
-                SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup", data: podKey)
+                SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup",
+                data: swerve_lookup_settings(
+                    pod: podKey, has_interface: InboundMethod.lookupHasInterface ? 1 : 0, pad: 0))
             let program = try object.program("swerve_sk_lookup")
             reports = [ProgramReport(program)]
             link = try BPFLink.attach(program, to: namespace, .socketLookup)

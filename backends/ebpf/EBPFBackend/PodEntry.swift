@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CSwerveABI
+internal import LinuxKernel
 internal import RedirectionModel
 
 extension RedirectionPlan {
@@ -73,6 +74,14 @@ extension RedirectionPlan {
             (inbound.combination == .any, SWERVE_POD_IN_ANY),
         ]
         return conditions.filter(\.0).map(\.1)
+    }
+}
+
+extension RedirectionPlan {
+    /// What answers to borrowed source addresses need, when the plan is transparent inbound.
+    var transparentRouting: TransparentRouting? {
+        guard case .transparent(let mark, let table) = inboundMode else { return nil }
+        return TransparentRouting(mark: mark, table: table)
     }
 }
 

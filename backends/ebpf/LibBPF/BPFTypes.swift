@@ -101,5 +101,9 @@ package struct BPFInstruction: BitwiseCopyable, Hashable, Sendable {
     package static func call(_ helper: BPFHelper) -> BPFInstruction {
         BPFInstruction(code: 0x85, registers: 0, offset: 0, immediate: helper.value)
     }
+    /// Reads a word of the program's context: `r0 = *(u32 *)(r1 + offset)`.
+    package static func loadContextWord(at offset: Int16) -> BPFInstruction {
+        BPFInstruction(code: 0x61, registers: 0x10, offset: offset, immediate: 0)
+    }
     package static let exit = BPFInstruction(code: 0x95, registers: 0, offset: 0, immediate: 0)
 }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import IPTablesBackend
+import KernelTestSupport
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import Testing
+
+/// Inbound connections that are handed to the sidecar as they are.
+@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct TransparentTests {
+    static let cases = TrafficTests.cases
+    private static let mark: UInt32 = 1337
+
+    private func plan(_ pod: TestPod) -> RedirectionPlan {
+        var plan = pod.plan
+        plan.inboundMode = .transparent(mark: Self.mark, table: 133)
+        plan.inbound.excludedPorts = [9090]
+        return plan
+    }
+
+    /// A socket of the sidecar's that may use any address; only root may make it so.
+    private func sidecarSocket(
+        _ family: AddressFamily, in pod: TestPod, marked: Bool = false
+    ) throws(KernelError) -> Socket {
+        let option = family == .ipv4 ? Socket.Option.transparent4 : .transparent6
+        return try pod.namespace.run { () throws(KernelError) in
+            let socket = try asOwner(.sidecar) { () throws(KernelError) in
+                try Socket.open(.tcp, family)
+            }
+            try socket.set(.reuseAddress, to: 1)
+            if family == .ipv6 { try socket.set(.ipv6Only, to: 1) }
+            try socket.set(option, to: 1)
+            if marked { try socket.set(.mark, to: CInt(Self.mark)) }
+            return socket
+        }
+    }
+
+    private func listen(_ family: AddressFamily, in pod: TestPod) throws -> Socket {
+        let socket = try sidecarSocket(family, in: pod)
+        try socket.bind(Endpoint(IPAddress(bits: family == .ipv4 ? 0xffff << 32 : 0), 15003))
+        try socket.listen()
+        return socket
+    }
+
+    @Test(arguments: cases)
+    func `the sidecar sees both ends of a connection as they are, and so does the application`(
+        _ subject: BackendUnderTest, _ family: AddressFamily
+    ) async throws {
+        let pod = try TestPod.create()
+        let before = try Routing(of: pod.namespace)
+        let service = Endpoint(pod.address(family), 80)
+        let application = try pod.namespace.listen(family, 80)
+        let earlier = try pod.peer.connect(to: service)
+        let earlierAccepted = try application.accept()
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            #expect(try await backend.installed(in: workload) == plan(pod).fingerprint)
+            let sidecar = try listen(family, in: pod)
+            let client = try pod.peer.connect(to: service)
+            let accepted = try sidecar.accept()
+            #expect(try accepted.peerEndpoint() == client.localEndpoint())
+            #expect(try accepted.localEndpoint() == service)
+            #expect(try !application.descriptor.waitForInput(.zero))
+
+            // On to the application, in the client's name.
+            let onward = try sidecarSocket(family, in: pod, marked: true)
+            try onward.bind(Endpoint(try client.localEndpoint().address, 0))
+            try onward.connect(to: service)
+            let served = try application.accept()
+            #expect(try served.peerEndpoint() == onward.localEndpoint())
+            #expect(try served.peerEndpoint().address == client.localEndpoint().address)
+            try converse(client, accepted)
+            try converse(onward, served)
+
+            let counters = try await backend.counters(in: workload)
+            #expect(counters[.inbound, .inbound] == 1)
+            #expect(counters[.outbound, .passthrough] == 1)
+            try await backend.remove(from: workload)
+            try converse(earlier, earlierAccepted)
+            try converse(client, accepted)
+        }
+        #expect(try Routing(of: pod.namespace) == before)
+    }
+
+    /// Connects with little patience: nothing is to answer.
+    private func hurry(_ server: Endpoint, in namespace: NetworkNamespace) throws {
+        try namespace.run { () throws(KernelError) in
+            let socket = try Socket.open(
+                .tcp, server.address.family, timeout: .milliseconds(300))
+            try socket.connect(to: server)
+        }
+    }
+
+    /// Sends something both ways.
+    private func converse(_ one: borrowing Socket, _ other: borrowing Socket) throws {
+        try one.send("question")
+        #expect(try other.descriptor.read(upTo: 100) == Array("question".utf8))
+        try other.send("answer")
+        #expect(try one.descriptor.read(upTo: 100) == Array("answer".utf8))
+    }
+
+    @Test(arguments: cases)
+    func `what is excluded, the sidecar's own and calls to itself are as ever`(
+        _ subject: BackendUnderTest, _ family: AddressFamily
+    ) async throws {
+        let pod = try TestPod.create()
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            let sidecar = try listen(family, in: pod)
+            for port in [UInt16(9090), 15901] {
+                let listener = try pod.namespace.listen(family, port)
+                let client = try pod.peer.connect(to: Endpoint(pod.address(family), port))
+                #expect(try listener.accept().peerEndpoint() == client.localEndpoint())
+            }
+            let itself = Endpoint(pod.address(family), 80)
+            let call = try pod.namespace.connect(to: itself, as: .sidecar)
+            let accepted = try sidecar.accept()
+            #expect(try accepted.peerEndpoint() == call.localEndpoint())
+            #expect(try accepted.originalDestination(family) == itself)
+            let rows = try await backend.counters(in: workload).rows
+            #expect(
+                Set(rows.map(\.reason)).isSuperset(of: [.portExcluded, .sidecarPort, .selfCall]))
+        }
+    }
+
+    @Test(arguments: cases)
+    func `without a listener nothing gets past the sidecar`(
+        _ subject: BackendUnderTest, _ family: AddressFamily
+    ) async throws {
+        let pod = try TestPod.create()
+        let application = try pod.namespace.listen(family, 80)
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            #expect(throws: KernelError.self) {
+                try hurry(Endpoint(pod.address(family), 80), in: pod.peer)
+            }
+            #expect(try !application.descriptor.waitForInput(.zero))
+        }
+    }
+
+    @Test(arguments: BackendUnderTest.all)
+    func `a plan without its routing is not installed, and a failed one leaves none`(
+        _ subject: BackendUnderTest
+    ) async throws {
+        let pod = try TestPod.create()
+        let before = try Routing(of: pod.namespace)
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            try TransparentRouting.remove(from: pod.namespace)
+            #expect(try await backend.installed(in: workload) == nil)
+            try await backend.apply(plan(pod), to: workload)
+            #expect(try await backend.installed(in: workload) == plan(pod).fingerprint)
+            try await backend.apply(pod.plan, to: workload)
+            #expect(try Routing(of: pod.namespace) == before)
+        }
+        let lock = TemporaryFile()
+        let broken = IPTablesBackend(subject.flavor, lockFile: lock.path) { plan in
+            var rules = RuleSet(plan)
+            rules.chains.removeAll()
+            return rules
+        }
+        await #expect(throws: RedirectionError.self) {
+            try await broken.apply(plan(pod), to: pod.workload)
+        }
+        #expect(try Routing(of: pod.namespace) == before)
+    }
+}
+
+/// A namespace's rules, routes and the sysctl that goes with them.
+private struct Routing: Equatable {
+    let lines: [String]
+
+    init(of namespace: NetworkNamespace) throws {
+        lines = try [
+            "ip -4 rule; ip -6 rule", "ip -4 route show table all; ip -6 route show table all",
+            "cat /proc/sys/net/ipv4/tcp_fwmark_accept",
+        ].map { try StockTool.run("sh", "-c", $0, in: namespace).output }
+    }
+}
