@@ -121,10 +121,14 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        library("PolicyFuzzing", ["PolicyFile", "RedirectionModel"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests(
             "PolicyFileTests",
-            ["KernelTestSupport", "LinuxKernel", "PolicyFile", "RedirectionModel"],
+            [
+                "KernelTestSupport", "LinuxKernel", "PolicyFile", "PolicyFuzzing",
+                "RedirectionModel",
+            ],
             resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
@@ -157,3 +161,13 @@ let package = Package(
             ]),
     ]
 )
+
+// libFuzzer brings its own main and wants everything instrumented: `make fuzz` builds apart.
+if Context.environment["SWERVE_FUZZ"] != nil {
+    package.products.append(.executable(name: "policy-fuzzer", targets: ["policy-fuzzer"]))
+    package.targets.append(
+        .executableTarget(
+            name: "policy-fuzzer",
+            dependencies: ["PolicyFile", "PolicyFuzzing", "RedirectionModel"],
+            path: "Fuzz", swiftSettings: strict))
+}
