@@ -12,6 +12,11 @@ package enum PolicyAnnotations {
 
     static let prefix = "swerve.dev/"
 
+    /// The keys of a mesh's own that are read with its preset.
+    package static func keys(of preset: Preset.Name) -> [String] {
+        MeshVocabulary(of: preset).keys.keys.sorted()
+    }
+
     /// Reads what is said about redirection; `object` is whose annotations they are, for errors.
     ///
     /// `preset` is the one in effect where the annotations do not name one: its mesh's annotations

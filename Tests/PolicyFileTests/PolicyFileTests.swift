@@ -127,6 +127,8 @@ import Testing
         ("outbound: {exclude: {cidrs: [10.0.0.0/08]}}", "is not a network"),
         ("outbound: {exclude: {cidrs: [10.0.0.0/8, 10.0.0.0/8]}}", "is in the list already"),
         ("outbound: {exclude: {interfaces: [a/b]}}", "is not an interface's name"),
+        ("outbound: {exclude: {interfaces: [eth*]}}", "is not an interface's name"),
+        ("outbound: {exclude: {interfaces: [\"eth0,eth1\"]}}", "is not an interface's name"),
         ("outbound: {exclude: {interfaces: [\"\"]}}", "is not an interface's name"),
         ("outbound: {exclude: {ports: [80/sctp]}}", "names an unknown protocol"),
         ("outbound: {exclude: {ports: [50-60/udp]}}", "only DNS over UDP"),
