@@ -15,9 +15,6 @@ package struct Datagram: Sendable {
 extension Socket.Option {
     /// `IPV6_RECVPKTINFO`: datagrams come with the address they were sent to.
     package static let receivePacketInfo = Socket.Option(level: 41, name: 49)
-    /// `IPV6_TRANSPARENT` and `IP_TRANSPARENT`: addresses that no interface has may be used.
-    package static let transparent6 = Socket.Option(level: 41, name: 75)
-    package static let transparent4 = Socket.Option(level: 0, name: 19)
 }
 
 extension Socket {
