@@ -37,8 +37,10 @@ private enum NFTProbe {
     static func assess(in namespace: NetworkNamespace) -> Assessment {
         let nat = Hook.Point.natOutput.nftHook
         let filter = Hook.Point.filterInput.nftHook
+        let raw = Hook.Point.rawOutput.nftHook
+        let mangle = Hook.Point.manglePrerouting.nftHook
         let ports = NFTSet(.port, [NFTSet.Range([0, 1], [0, 9])])
-        let owners = NFTSet(.uid, [NFTSet.Range([0, 0, 0, 0], [0, 0, 0, 0])])
+        let owners = NFTSet(.uid, [NFTSet.Range([0, 0, 0, 0], [0, 0, 0, 9])])
         let isTCP: [NFTExpression] = [.load(.transportProtocol), .equals([6])]
         func feature(
             _ name: String, since: String, use: String, isRequired: Bool = true,
@@ -63,10 +65,16 @@ private enum NFTProbe {
                     isTCP + [.loadHeader(.transport, offset: 2, length: 2), .isIn(ports)]),
                 feature(
                     "nf_tables socket owner", since: "3.13", use: "telling the sidecar apart",
-                    nat, [.load(.socketUID), .isIn(owners)]),
+                    nat, [.load(.socketUID), .toNetworkOrder, .isIn(owners)]),
                 feature(
                     "inet filter chains", since: "3.14", use: "families that are dropped",
                     isRequired: false, filter, [.drop]),
+                feature(
+                    "nf_tables tracking zones", since: "4.11", use: "lookups over UDP",
+                    isRequired: false, raw, [.zone(1)]),
+                feature(
+                    "nf_tables tproxy", since: "4.19", use: "transparent inbound",
+                    isRequired: false, mangle, isTCP + [.assign(port: 1, family: 0)]),
             ])
     }
 
@@ -97,6 +105,8 @@ private enum LegacyProbe {
         byPort.destinationPorts = 1...9
         var redirect = XTRule(.redirect(port: 1))
         redirect.transport = .tcp
+        var assign = XTRule(.assign(port: 1))
+        assign.transport = .tcp
         let isRequired: [AddressFamily: Bool] = [.ipv4: true, .ipv6: false]
 
         let features = AddressFamily.allCases.flatMap { family in
@@ -108,6 +118,9 @@ private enum LegacyProbe {
                 ("xt_comment", "2.6.16", "reasons and counters", .nat, commented),
                 ("xt_REDIRECT", "3.7", "redirection", .nat, redirect),
                 ("legacy filter table", "2.6.16", "dropped families", .filter, XTRule(.drop)),
+                ("legacy mangle table", "2.6.16", "dropped families", .mangle, XTRule(.drop)),
+                ("xt_CT", "3.10", "lookups over UDP", .raw, XTRule(.zone(1))),
+                ("xt_TPROXY", "2.6.37", "transparent inbound", .mangle, assign),
             ]
             return trials.map { name, since, use, table, rule in
                 FeatureReport(
@@ -130,8 +143,8 @@ private enum LegacyProbe {
         try namespace.run { () throws(KernelError) in
             try XTables.exclusively { () throws(KernelError) in
                 var table = try XTable.open(name.rawValue, family)
-                // REDIRECT may only stand where a nat hook leads.
-                let chain = name == .nat ? "OUTPUT" : "INPUT"
+                // REDIRECT may only stand where a nat hook leads, TPROXY where packets arrive.
+                let chain = [.mangle: "PREROUTING", .filter: "INPUT"][name] ?? "OUTPUT"
                 try table.append(rule, to: chain)
                 try table.commit()
                 try clear(chain, of: name, family)

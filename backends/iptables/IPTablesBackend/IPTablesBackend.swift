@@ -17,6 +17,7 @@ package actor IPTablesBackend: RedirectionBackend {
     }
 
     package nonisolated let mechanism: Mechanism
+    private let flavor: Flavor
     private let writer: any RuleWriter
     private let compile: @Sendable (RedirectionPlan) -> RuleSet
 
@@ -27,6 +28,7 @@ package actor IPTablesBackend: RedirectionBackend {
         _ flavor: Flavor, lockFile: String = XTables.lockFile, patience: Duration = .seconds(10),
         compile: @escaping @Sendable (RedirectionPlan) -> RuleSet = { RuleSet($0) }
     ) {
+        self.flavor = flavor
         self.compile = compile
         switch flavor {
         case .nft:
@@ -56,8 +58,24 @@ package actor IPTablesBackend: RedirectionBackend {
             if rules.routing == nil { try Self.route(nil, in: workload.namespace) }
         } catch {
             if before != rules.routing { try? Self.route(before, in: workload.namespace) }
-            throw error
+            throw named(error)
         }
+    }
+
+    /// Names what the kernel lacks, where that is why it refused: of a rule of several parts it
+    /// says only that something is not there.
+    private func named(_ error: RedirectionError) -> RedirectionError {
+        switch error {
+        case .unsupported: break
+        case .kernel(let cause, _) where cause.saysMissing: break
+        default: return error
+        }
+        for report in Self.assess(flavor).features {
+            if case .no(let reason) = report.answer {
+                return .unsupported(feature: report.feature, because: reason)
+            }
+        }
+        return error
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
