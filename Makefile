@@ -19,12 +19,12 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo test check fmt lint clean install
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists test check fmt lint clean install
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	$(Q)sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
-		while IFS='|' read -r name text; do printf '  %-9s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
 deps: ## install what a build needs and is missing (Debian, Ubuntu)
 	$(Q)scripts/deps build
@@ -47,8 +47,17 @@ build-tests: bpf
 demo: deps build ## show every mechanism at work, on this machine (root)
 	$(Q)$(SUDO) .build/debug/swerve demo
 
+bench-lists: deps bpf ## what longer lists cost, by mechanism (root, release build)
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product TrafficBench
+	$(Q)$(SUDO) .build/release/TrafficBench lists $(BENCH_ARGS)
+
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
+
+N ?= 1000
+SEED ?= 1
+prove: deps-test build-tests ## prove the mechanisms equal by live traffic: N=policies SEED=number (root)
+	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" scripts/prove $(N) $(SEED) $(MECHANISM)
 
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check

@@ -18,6 +18,7 @@ let argumentParser: Target.Dependency = .product(
     name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -46,10 +47,14 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
         // The meaning of the product: pure values, no kernel.
         library("RedirectionModel"),
+
+        // What an operator writes: policy files and annotations, read into the model.
+        library("PolicyFile", ["RedirectionModel", yams]),
 
         // The kernel, in Swift's words.
         .target(name: "CLinuxShims"),
@@ -109,6 +114,15 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What redirection costs.
+        .executableTarget(
+            name: "TrafficBench",
+            dependencies: [
+                "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", argumentParser,
+            ],
+            swiftSettings: strict),
+
         // Tests.
         library(
             "KernelTestSupport",
@@ -116,7 +130,25 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        library("Equivalence", ["RedirectionModel"]),
+        library(
+            "EquivalenceRig",
+            [
+                "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
+        tests(
+            "ProofTests",
+            [
+                "EBPFBackend", "Equivalence", "EquivalenceRig", "IPTablesBackend",
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+            ]),
+        tests(
+            "PolicyFileTests",
+            ["KernelTestSupport", "LinuxKernel", "PolicyFile", "RedirectionModel"],
+            resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
             ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),

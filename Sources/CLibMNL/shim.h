@@ -65,6 +65,10 @@ static inline int clibmnl_make_room(struct mnl_socket *_Nonnull socket, int size
 static const int clibmnl_iff_up = IFF_UP;
 static const int clibmnl_ifa_f_nodad = IFA_F_NODAD;
 static const int clibmnl_rt_table_main = RT_TABLE_MAIN;
+static const int clibmnl_rt_table_local = RT_TABLE_LOCAL;
+static const int clibmnl_rt_scope_host = RT_SCOPE_HOST;
+static const int clibmnl_rtn_local = RTN_LOCAL;
+static const long clibmnl_rta_priority = RTA_PRIORITY;
 static const int clibmnl_rtprot_static = RTPROT_STATIC;
 static const int clibmnl_rt_scope_link = RT_SCOPE_LINK;
 static const int clibmnl_rtn_unicast = RTN_UNICAST;
@@ -72,5 +76,3 @@ static const long clibmnl_rta_dst = RTA_DST;
 static const long clibmnl_rta_gateway = RTA_GATEWAY;
 static const long clibmnl_rta_oif = RTA_OIF;
 static const long clibmnl_rta_table = RTA_TABLE;
-static const int clibmnl_rt_scope_host = RT_SCOPE_HOST;
-static const int clibmnl_rtn_local = RTN_LOCAL;

@@ -93,15 +93,20 @@ extension NetworkNamespace {
     /// It does so only when the link is ready, which it finds out some time after both ends of a
     /// veth pair are up. Until then a connection to the address asks the wire who has it, and
     /// hangs; and what is sent elsewhere may be lost.
-    fileprivate func waitUntilLocal(_ address: IPAddress) throws(KernelError) {
+    package func waitUntilLocal(
+        _ address: IPAddress, on interface: String = "eth0"
+    ) throws(KernelError) {
         let digits = address.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-        for _ in 0..<500 {
+        for _ in 0..<5000 {
             let routes = try run { () throws(KernelError) in
                 try readFile("/proc/thread-self/net/ipv6_route")
             }
             // The route to the address alone: 0x80 bits.
-            if routes.contains("\(digits) 80 ") { return }
-            usleep(10_000)
+            let isThere = routes.split(separator: "\n").contains {
+                $0.hasPrefix("\(digits) 80 ") && $0.hasSuffix(" \(interface)")
+            }
+            if isThere { return }
+            usleep(1000)
         }
         throw KernelError("wait for \(address) to be local", .timedOut)
     }

@@ -140,9 +140,28 @@ package struct RouteNetlink: ~Copyable {
         try socket.request(message, "add address \(address) to \(name)")
     }
 
-    /// Adds a unicast route: by a gateway, or straight out of an interface.
+    /// Makes every address of `network` the namespace's own, without giving any interface one.
+    package mutating func addLocalRoute(to network: CIDR) throws(KernelError) {
+        let index = try index(of: "lo")
+        var message = NetlinkMessage(RTM_NEWROUTE, flags: Self.create)
+        var header = rtmsg()
+        header.rtm_family = network.family.domain
+        header.rtm_dst_len = UInt8(network.prefixLength)
+        header.rtm_table = UInt8(clibmnl_rt_table_local)
+        header.rtm_protocol = UInt8(clibmnl_rtprot_static)
+        header.rtm_scope = UInt8(clibmnl_rt_scope_host)
+        header.rtm_type = UInt8(clibmnl_rtn_local)
+        message.add(header: header)
+        message.add(clibmnl_rta_dst, network.network.wireBytes)
+        message.add(clibmnl_rta_oif, index)
+        try socket.request(message, "add local route to \(network)")
+    }
+
+    /// Adds a unicast route: by a gateway, or straight out of an interface; the lowest `metric` is
+    /// preferred.
     package mutating func addRoute(
-        to destination: CIDR, via gateway: IPAddress? = nil, out name: String? = nil
+        to destination: CIDR, via gateway: IPAddress? = nil, out name: String? = nil,
+        metric: UInt32? = nil
     ) throws(KernelError) {
         let output: UInt32? = try name.map { name throws(KernelError) in try index(of: name) }
         var message = NetlinkMessage(RTM_NEWROUTE, flags: Self.create)
@@ -159,6 +178,7 @@ package struct RouteNetlink: ~Copyable {
         }
         if let gateway { message.add(clibmnl_rta_gateway, gateway.wireBytes) }
         if let output { message.add(clibmnl_rta_oif, output) }
+        if let metric { message.add(clibmnl_rta_priority, metric) }
         try socket.request(message, "add route to \(destination)")
     }
 

@@ -17,6 +17,9 @@ package struct Socket: ~Copyable, Sendable {
         package static let udp = Kind(type: 2, protocol: 17)
         /// Multipath TCP (RFC 8684, Linux 5.6).
         package static let mptcp = Kind(type: 1, protocol: 262)
+
+        /// The same kind, but connect(2) and accept(2) do not wait (`SOCK_NONBLOCK`).
+        package var nonBlocking: Kind { Kind(type: type | 0o4000, protocol: `protocol`) }
     }
 
     /// Takes over a descriptor that is a socket.

@@ -3,6 +3,8 @@
 /// What the operator asked for.
 package enum Wish: Hashable, Sendable {
     case automatic
+    /// The first of these that can.
+    case oneOf([Mechanism])
     case exactly(Mechanism)
 }
 
@@ -16,8 +18,10 @@ package struct Choice: Hashable, Sendable {
 package enum ChoiceError: Error, Hashable {
     /// The one that was asked for cannot run here; it is never replaced by another.
     case unmet(Mechanism, missing: [FeatureReport])
-    /// None can.
-    case nothingFits([Assessment])
+    /// The one that was asked for cannot express the plan.
+    case refused(Mechanism, because: String)
+    /// None can; why not, by mechanism.
+    case nothingFits([String])
 }
 
 extension ChoiceError: CustomStringConvertible {
@@ -25,10 +29,10 @@ extension ChoiceError: CustomStringConvertible {
         switch self {
         case .unmet(let mechanism, let missing):
             "\(mechanism) was asked for and cannot run here: " + Self.list(missing)
-        case .nothingFits(let assessments):
-            "no mechanism can run here: "
-                + assessments.map { "\($0.mechanism): \(Self.list($0.missing))" }
-                .joined(separator: "; ")
+        case .refused(let mechanism, let reason):
+            "\(mechanism) was asked for and cannot do this: \(reason)"
+        case .nothingFits(let obstacles):
+            "no mechanism can run here: " + obstacles.joined(separator: "; ")
         }
     }
 
@@ -46,33 +50,39 @@ extension ChoiceError: CustomStringConvertible {
 /// The first kernel on which `automatic` tries eBPF, whatever the probes say.
 private let oldestAutomaticEBPF = KernelVersion(5, 4)
 
-/// Chooses a mechanism from what the operator wants and the kernel has.
+/// Chooses a mechanism from what the operator wants, the kernel has and the plan needs.
 ///
-/// `assessments` come in order of preference. An explicit wish is never overridden: running
-/// something else than configured would be a security decision made by a fallback.
+/// `assessments` come in order of preference; `refusal` tells what of the plan a mechanism cannot
+/// express. An explicit wish is never overridden: running something else than configured would be
+/// a security decision made by a fallback.
 package func choose(
-    _ wish: Wish, among assessments: [Assessment], on version: KernelVersion
+    _ wish: Wish, among assessments: [Assessment], on version: KernelVersion,
+    refusal: (Mechanism) -> String? = { _ in nil }
 ) throws(ChoiceError) -> Choice {
+    let candidates: [Mechanism]
     switch wish {
     case .exactly(let mechanism):
         let assessment = assessments.first { $0.mechanism == mechanism }
         guard let assessment, assessment.missing.isEmpty else {
             throw .unmet(mechanism, missing: assessment?.missing ?? [])
         }
+        if let reason = refusal(mechanism) { throw .refused(mechanism, because: reason) }
         return Choice(mechanism: mechanism, reason: "asked for")
-    case .automatic:
-        var passedOver: [String] = []
-        for assessment in assessments {
-            guard let obstacle = obstacle(to: assessment, on: version) else {
-                let reason = passedOver.isEmpty ? "preferred, and everything it needs is here" : ""
-                return Choice(
-                    mechanism: assessment.mechanism,
-                    reason: reason + passedOver.joined(separator: "; "))
-            }
-            passedOver.append("\(assessment.mechanism): \(obstacle)")
-        }
-        throw .nothingFits(assessments)
+    case .oneOf(let mechanisms): candidates = mechanisms
+    case .automatic: candidates = assessments.map(\.mechanism)
     }
+    var passedOver: [String] = []
+    for assessment in assessments where candidates.contains(assessment.mechanism) {
+        let obstacle = obstacle(to: assessment, on: version) ?? refusal(assessment.mechanism)
+        guard let obstacle else {
+            let reason = passedOver.isEmpty ? "preferred, and everything it needs is here" : ""
+            return Choice(
+                mechanism: assessment.mechanism,
+                reason: reason + passedOver.joined(separator: "; "))
+        }
+        passedOver.append("\(assessment.mechanism): \(obstacle)")
+    }
+    throw .nothingFits(passedOver)
 }
 
 /// Why `automatic` does not take the mechanism, or `nil`.

@@ -12,6 +12,12 @@ package enum TransportProtocol: String, Hashable, Sendable, Codable, CaseIterabl
     case udp
 }
 
+extension TransportProtocol: Comparable {
+    package static func < (one: TransportProtocol, other: TransportProtocol) -> Bool {
+        one.rawValue < other.rawValue
+    }
+}
+
 /// An address and a port.
 package struct Endpoint: Hashable, Sendable {
     package var address: IPAddress

@@ -100,7 +100,7 @@ package struct VirtualInterface: Hashable, Sendable {
 }
 
 /// How include lists of ports and of CIDRs combine when both are given.
-package enum Combination: String, Hashable, Sendable, Codable {
+package enum Combination: String, Hashable, Sendable, Codable, CaseIterable {
     /// A flow must match every list that is given.
     case all
     /// A flow must match at least one of them.

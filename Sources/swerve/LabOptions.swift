@@ -81,6 +81,7 @@ extension Wish? {
         switch self {
         case .exactly(let exact): mechanism == exact
         case .automatic: mechanism != nil
+        case .oneOf(let some): mechanism.map(some.contains) ?? false
         case nil: mechanism == nil
         }
     }

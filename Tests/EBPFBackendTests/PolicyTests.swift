@@ -21,10 +21,12 @@ import Testing
         ask.gid = flow.owner?.gid ?? 0
         ask.ports = portLists(lists, flow.destination.port)
         ask.networks = longestMatch(lists, peer.address)
-        for owner in lists.owners {
-            if owner.kind == SWERVE_OWNER_UID, owner.id == ask.uid { ask.uid_flags = owner.flags }
-            if owner.kind == SWERVE_OWNER_GID, owner.id == ask.gid { ask.gid_flags = owner.flags }
+        ask.source_networks = longestMatch(lists, flow.source.address)
+        if let facts = facts(lists, isGroup: false, ask.uid) {
+            ask.uid_flags = facts.flags
+            ask.is_port_excluded = isPortExcluded(by: facts, flow) ? 1 : 0
         }
+        ask.gid_flags = facts(lists, isGroup: true, ask.gid)?.flags ?? 0
         let answer =
             unsafe flow.direction == .outbound
             ? swerve_outbound(&entry, &ask) : swerve_inbound(&entry, &ask)
@@ -33,11 +35,29 @@ import Testing
         }
     }
 
+    /// What the trie of owners finds.
+    private func facts(_ lists: PolicyLists, isGroup: Bool, _ id: UInt32) -> OwnerTable.Facts? {
+        OwnerTable(lists).entries.first {
+            $0.isGroup == isGroup && ($0.prefix.first...$0.prefix.last).contains(id)
+        }?.facts
+    }
+
+    /// What swerve_ask_owners() makes of it.
+    private func isPortExcluded(by facts: OwnerTable.Facts, _ flow: Flow) -> Bool {
+        guard flow.protocol == .tcp else {
+            return flow.destination.port == 53 && facts.isExcludedFromDNS
+        }
+        let words = PolicyLists.elements(excluding: facts.excludedPorts)
+        return words[Int(flow.destination.port / 64)].word.0
+            >> UInt64(flow.destination.port % 64) & 1 == 1
+    }
+
     private func action(_ value: UInt32, _ plan: RedirectionPlan) -> Action {
         switch value {
         case SWERVE_REDIRECT_OUTBOUND.rawValue:
             .redirectOutbound(port: plan.sidecar.outboundPort)
         case SWERVE_REDIRECT_INBOUND.rawValue: .redirectInbound(port: plan.sidecar.inboundPort)
+        case SWERVE_REDIRECT_DNS.rawValue: .redirectDNS(port: plan.dns?.port ?? 0)
         case SWERVE_DROP.rawValue: .drop
         default: .pass
         }
@@ -46,7 +66,7 @@ import Testing
     /// What swerve_port_lists() reads out of the bitmaps.
     private func portLists(_ lists: PolicyLists, _ port: UInt16) -> UInt32 {
         let words = lists.portElements[Int(port / 64)].word
-        return [words.0, words.1, words.2, words.3, words.4].enumerated().reduce(0) {
+        return [words.0, words.1, words.2, words.3, words.4, words.5].enumerated().reduce(0) {
             $0 | UInt32($1.element >> UInt64(port % 64) & 1) << UInt32($1.offset)
         }
     }
@@ -76,13 +96,16 @@ import Testing
             }
         }
         // Proves that the generator reaches every rule the programs have.
-        let unreached: Set<Reason> = [.interface, .dns, .passthrough, .uidPort]
-        #expect(reasons == Set(Reason.allCases).subtracting(unreached))
+        #expect(reasons == Set(Reason.allCases).subtracting([.interface]))
     }
 
     @Test func `reasons have the same numbers on both sides`() {
         let last = Reason.allCases.map(\.rawValue).max()
         #expect(last == UInt8(SWERVE_REASON_INBOUND.rawValue))
+        #expect(Reason.allCases.count == Int(SWERVE_REASONS.rawValue))
+        #expect(Reason.dns.rawValue == UInt8(SWERVE_REASON_DNS.rawValue))
+        #expect(Reason.passthrough.rawValue == UInt8(SWERVE_REASON_PASSTHROUGH.rawValue))
+        #expect(Reason.uidPort.rawValue == UInt8(SWERVE_REASON_UID_PORT.rawValue))
         #expect(Reason.selfCall.rawValue == UInt8(SWERVE_REASON_SELF_CALL.rawValue))
         #expect(Reason.cidrExcluded.rawValue == UInt8(SWERVE_REASON_CIDR_EXCLUDED.rawValue))
         #expect(Reason.notIncluded.rawValue == UInt8(SWERVE_REASON_NOT_INCLUDED.rawValue))
@@ -97,5 +120,20 @@ import Testing
             .outbound, from: try #require(Endpoint("10.0.0.2:1")),
             to: try #require(Endpoint("192.0.2.7:80")), owner: Owner(uid: 1, gid: 1))
         #expect(verdict(of: plan, on: flow)?.reason == .outbound)
+    }
+
+    @Test(arguments: [0...0, 0...UInt32.max, 1...1, 1...6, 1000...1999, 5...UInt32.max])
+    func `a range of ids is cut into prefixes that are exactly the range`(
+        _ range: ClosedRange<UInt32>
+    ) {
+        let prefixes = IDPrefix.covering(range)
+        #expect(prefixes.first?.first == range.lowerBound)
+        #expect(prefixes.last?.last == range.upperBound)
+        for (one, next) in zip(prefixes, prefixes.dropFirst()) {
+            #expect(next.first - one.last == 1)
+        }
+        // RFC-style masks: the first id has no bit below the prefix.
+        #expect(prefixes.allSatisfy { $0.length == 32 || $0.first << UInt32($0.length) == 0 })
+        #expect(prefixes.count <= 62)
     }
 }

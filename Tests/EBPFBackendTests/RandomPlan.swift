@@ -12,8 +12,8 @@ enum RandomPlan {
         "0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/30", "192.0.2.7/32", "::/0", "::/3", "fd00::/8",
         "2001:db8::/32", "2001:db8::7/128",
     ].compactMap { CIDR($0) }
-    private static let ids: [UInt32] = [0, 1, 2, 1500, 1501]
-    private static let ports: [UInt16] = [0, 1, 63, 64, 80, 443, 8080, 15001, 15003, 65535]
+    private static let ids: [UInt32] = [0, 1, 2, 1500, 1501, .max]
+    private static let ports: [UInt16] = [0, 1, 53, 63, 64, 80, 443, 8080, 15001, 15003, 65535]
 
     static func make() -> RedirectionPlan {
         RedirectionPlan(
@@ -21,10 +21,15 @@ enum RandomPlan {
             sidecar: Sidecar(
                 uids: IDSet(values: some(of: ids)), gids: IDSet(values: some(of: ids).prefix(1)),
                 outboundPort: 15001,
-                inboundPort: 15003, ownPorts: PortSet(values: some(of: ports))),
+                inboundPort: 15003, ownPorts: PortSet(values: some(of: ports)),
+                redirectsSelfCalls: Int.random(in: 0..<4) > 0,
+                tunnelPorts: PortSet(values: some(of: ports)),
+                passthroughSources: some(of: addresses)),
             families: [.ipv4: family(), .ipv6: family()],
             ownAddresses: some(of: addresses.filter { !$0.isLoopback }),
-            excludedUIDs: IDSet(values: some(of: ids)), excludedGIDs: IDSet(values: some(of: ids)),
+            passesOwnAddresses: Int.random(in: 0..<4) > 0, dns: dns(),
+            excludedUIDs: IDSet(idRanges()), excludedGIDs: IDSet(values: some(of: ids)),
+            ownerPortExclusions: (0..<Int.random(in: 0...2)).map { _ in ownerPortExclusion() },
             outbound: selection(),
             inbound: selection())
     }
@@ -34,17 +39,44 @@ enum RandomPlan {
         let peer = Endpoint(
             addresses.randomElement() ?? .loopback(.ipv4), ports.randomElement() ?? 80)
         let own = plan.ownAddresses.first { $0.family == peer.address.family }
-        let local = Endpoint(own ?? peer.address, ports.randomElement() ?? 80)
+        let others = addresses.filter { $0.family == peer.address.family }
+        let source = Bool.random() ? own : others.randomElement()
+        let local = Endpoint(source ?? peer.address, ports.randomElement() ?? 80)
         switch direction {
         case .outbound:
             return Flow(
-                .outbound, Int.random(in: 0..<10) == 0 ? .udp : .tcp, from: local, to: peer,
+                .outbound, Int.random(in: 0..<5) == 0 ? .udp : .tcp, from: local, to: peer,
                 owner: Owner(uid: ids.randomElement() ?? 0, gid: ids.randomElement() ?? 0))
         case .inbound:
             // Own and loopback sources arrive on loopback, and no others do.
             let isLocal = plan.ownAddresses.contains(peer.address) || peer.address.isLoopback
             return Flow(
                 .inbound, from: peer, to: local, interface: isLocal ? "lo" : "eth0")
+        }
+    }
+
+    private static func dns() -> DNSCapture? {
+        guard Bool.random() else { return nil }
+        return DNSCapture(
+            port: 15053, servers: Bool.random() ? nil : some(of: addresses),
+            protocols: protocols())
+    }
+
+    private static func ownerPortExclusion() -> OwnerPortExclusion {
+        OwnerPortExclusion(
+            uids: IDSet(idRanges()), ports: PortSet(values: some(of: ports)),
+            protocols: protocols())
+    }
+
+    private static func protocols() -> Set<TransportProtocol> {
+        [[.udp], [.tcp], [.udp, .tcp]].randomElement() ?? []
+    }
+
+    /// Ranges between two ids, and single ones.
+    private static func idRanges() -> [ClosedRange<UInt32>] {
+        some(of: ids).map { id in
+            let other = ids.randomElement() ?? id
+            return Bool.random() ? id...id : min(id, other)...max(id, other)
         }
     }
 

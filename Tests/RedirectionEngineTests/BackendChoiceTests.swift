@@ -36,9 +36,28 @@ import Testing
     @Test func `an unknown answer is no yes`() {
         let unsure = Assessment(
             .nft, [FeatureReport("nat chain", since: "3.18", use: "", answer: .unknown("EPERM"))])
-        #expect(throws: ChoiceError.nothingFits([unsure])) {
+        #expect(throws: ChoiceError.nothingFits(["nft: nat chain unknown (EPERM)"])) {
             try choose(.automatic, among: [unsure], on: modern)
         }
+    }
+
+    @Test func `a plan that the first cannot express goes to the next, which says so`() throws {
+        func refusal(_ mechanism: Mechanism) -> String? {
+            mechanism == .ebpf ? "it cannot express a virtual interface" : nil
+        }
+        let choice = try choose(.automatic, among: complete, on: modern, refusal: refusal)
+        #expect(choice.mechanism == .nft)
+        #expect(choice.reason == "ebpf: it cannot express a virtual interface")
+        #expect(
+            throws: ChoiceError.refused(.ebpf, because: "it cannot express a virtual interface")
+        ) {
+            try choose(.exactly(.ebpf), among: complete, on: modern, refusal: refusal)
+        }
+    }
+
+    @Test func `one of several is one of these`() throws {
+        let choice = try choose(.oneOf([.legacy, .nft]), among: complete, on: modern)
+        #expect(choice.mechanism == .nft)
     }
 
     @Test func `what is only better does not stand in the way`() throws {

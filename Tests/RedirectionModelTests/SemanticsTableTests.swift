@@ -37,6 +37,7 @@ import Testing
             let verdict = situation.plan.verdict(for: situation.flow)
             #expect(verdict.reason == row.reason)
             #expect(row.verdict.hasPrefix(verb(of: verdict.action)), "\(row.reason)")
+            #expect(row.meaning == row.reason.meaning(direction))
         }
     }
 
@@ -54,6 +55,7 @@ import Testing
 /// A row of a table on the page.
 private struct Row {
     let reason: Reason
+    let meaning: String
     let verdict: String
 
     init(_ line: Substring) throws {
@@ -63,6 +65,7 @@ private struct Row {
         try #require(cells.count == 3, "\(line)")
         let name = cells[0].filter { $0 != "`" }
         reason = try #require(Reason.allCases.first { $0.description == name }, "\(name)")
+        meaning = cells[1]
         verdict = cells[2]
     }
 }

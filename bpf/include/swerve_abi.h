@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define SWERVE_ABI_VERSION 2
+#define SWERVE_ABI_VERSION 3
 
 /* The rule that decided: RedirectionModel's Reason, in the same order. A test compares them. */
 enum swerve_reason {
@@ -38,12 +38,14 @@ enum swerve_reason {
 	SWERVE_REASON_SIDECAR_PORT,
 	SWERVE_REASON_SOURCE_EXCLUDED,
 	SWERVE_REASON_INBOUND,
+	SWERVE_REASONS,
 };
 
 enum swerve_action {
 	SWERVE_PASS,
 	SWERVE_REDIRECT_OUTBOUND,
 	SWERVE_REDIRECT_INBOUND,
+	SWERVE_REDIRECT_DNS,
 	SWERVE_DROP,
 };
 
@@ -88,6 +90,19 @@ enum swerve_pod_flag {
 	SWERVE_POD_IN_ANY = 1 << 13,
 	/* inbound connections are taken at socket lookup: no port is rewritten */
 	SWERVE_POD_SOCKET_LOOKUP = 1 << 14,
+	/* name lookups are captured over UDP, over TCP, and only those of servers in the network set */
+	SWERVE_POD_DNS_UDP = 1 << 15,
+	SWERVE_POD_DNS_TCP = 1 << 16,
+	SWERVE_POD_DNS_SERVERS = 1 << 17,
+	/* the sidecar's calls to the pod go through its inbound port, except on tunnel ports */
+	SWERVE_POD_SELF_CALLS = 1 << 18,
+	SWERVE_POD_TUNNEL_PORTS = 1 << 19,
+	/* the application reaches the pod's own addresses directly */
+	SWERVE_POD_PASS_OWN = 1 << 20,
+	/* pass-through sources are in the network set */
+	SWERVE_POD_PASSTHROUGH = 1 << 21,
+	/* the sidecar's marked sockets may have the client's address */
+	SWERVE_POD_TRANSPARENT = 1 << 22,
 };
 
 #define SWERVE_OWN_ADDRESSES 4
@@ -101,14 +116,17 @@ struct swerve_pod {
 	__u32 sidecar_gid;
 	__u16 outbound_port; /* host order */
 	__u16 inbound_port; /* host order */
+	__u16 dns_port; /* host order */
+	__u16 pad16;
 	__u8 family[2];
 	__u8 own_count;
 	__u8 pad;
+	__u32 mark; /* of the sidecar's sockets that borrow the client's address */
 	struct swerve_addr own[SWERVE_OWN_ADDRESSES];
 	/* the source a redirected connection shows, by family; zero: the kernel's choice */
 	struct swerve_addr source[2];
 };
-_Static_assert(sizeof(struct swerve_pod) == 128, "swerve_pod crosses the ABI");
+_Static_assert(sizeof(struct swerve_pod) == 136, "swerve_pod crosses the ABI");
 
 /* The port lists of a set, a bit a port: element port / 64, word by list. */
 enum swerve_port_list {
@@ -117,6 +135,7 @@ enum swerve_port_list {
 	SWERVE_PORTS_IN_EXCLUDED,
 	SWERVE_PORTS_IN_INCLUDED,
 	SWERVE_PORTS_SIDECAR,
+	SWERVE_PORTS_TUNNEL,
 	SWERVE_PORT_LISTS,
 };
 
@@ -136,6 +155,8 @@ enum swerve_network_flag {
 	SWERVE_NETWORK_IN_EXCLUDED = 1 << 2,
 	SWERVE_NETWORK_IN_INCLUDED = 1 << 3,
 	SWERVE_NETWORK_OWN = 1 << 4,
+	SWERVE_NETWORK_DNS_SERVER = 1 << 5,
+	SWERVE_NETWORK_PASSTHROUGH = 1 << 6,
 };
 
 struct swerve_network_key {
@@ -143,7 +164,10 @@ struct swerve_network_key {
 	struct swerve_addr addr;
 };
 
-/* swerve_owners: ids beyond the pod's first sidecar uid and gid. */
+/*
+ * swerve_owners: ids beyond the pod's first sidecar uid and gid, a longest-prefix trie, for a range of
+ * ids is a few prefixes. No entry covers another.
+ */
 enum swerve_owner_kind {
 	SWERVE_OWNER_UID,
 	SWERVE_OWNER_GID,
@@ -152,13 +176,24 @@ enum swerve_owner_kind {
 enum swerve_owner_flag {
 	SWERVE_OWNER_SIDECAR = 1 << 0,
 	SWERVE_OWNER_EXCLUDED = 1 << 1,
+	/* name lookups over UDP are excluded for this user */
+	SWERVE_OWNER_NO_DNS_UDP = 1 << 2,
 };
 
 struct swerve_owner_key {
+	__u32 prefixlen; /* 64 bits for set and kind, then those of the id */
 	__u32 set;
 	__u32 kind;
-	__u32 id;
+	__u32 id; /* network order: a trie begins at the highest bit */
 };
+
+struct swerve_owner {
+	__u32 flags;
+	/* the set whose SWERVE_PORTS_OUT_EXCLUDED are TCP ports excluded for this user; 0: none */
+	__u32 port_set;
+};
+_Static_assert(sizeof(struct swerve_owner_key) == 16, "swerve_owner_key crosses the ABI");
+_Static_assert(sizeof(struct swerve_owner) == 8, "swerve_owner crosses the ABI");
 
 /* swerve_sockets: what is known of a socket, for as long as it lives (socket storage). */
 enum swerve_socket_flag {
@@ -166,6 +201,8 @@ enum swerve_socket_flag {
 	SWERVE_SOCKET_ORIGIN = 1 << 1, /* origin is where it was really going */
 	SWERVE_SOCKET_CLIENT = 1 << 2, /* the application's end: it has a handshake entry */
 	SWERVE_SOCKET_FLOW = 1 << 3, /* the sidecar's end: it has entries in swerve_flows */
+	SWERVE_SOCKET_ASKED = 1 << 4, /* asked is the resolver its last captured query was for */
+	SWERVE_SOCKET_BOUND = 1 << 5, /* its source address is ours, not the application's choice */
 };
 
 struct swerve_socket {
@@ -173,8 +210,11 @@ struct swerve_socket {
 	__u32 uid;
 	__u32 gid;
 	struct swerve_endpoint origin;
+	struct swerve_endpoint asked;
+	__u16 answer_port; /* network order: where the sidecar answers what was asked */
+	__u16 pad;
 };
-_Static_assert(sizeof(struct swerve_socket) == 32, "swerve_socket crosses the ABI");
+_Static_assert(sizeof(struct swerve_socket) == 56, "swerve_socket crosses the ABI");
 
 /*
  * swerve_handshakes: a redirected connection between its SYN and its accept, by the source the
@@ -228,12 +268,29 @@ struct swerve_flow_entry {
 	__u32 pad;
 };
 
+/* What the programs are told about the kernel they run on. */
+struct swerve_abilities {
+	__u32 has_set_retval; /* a program may choose the error (Linux 5.18) */
+};
+
 /* What a pod's copy of tc.bpf.c is told; one struct, for the compiler orders variables as it likes. */
 struct swerve_tc_settings {
 	__u64 pod;
 	__u32 l2_length; /* of the link header: 14 on Ethernet, 0 without one */
 	__u32 pad;
 };
+
+/* swerve_counts: how often each rule decided for a pod, by direction; per CPU. */
+enum swerve_direction {
+	SWERVE_OUTBOUND,
+	SWERVE_INBOUND,
+	SWERVE_DIRECTIONS,
+};
+
+struct swerve_counts {
+	__u64 of[SWERVE_DIRECTIONS][SWERVE_REASONS];
+};
+_Static_assert(sizeof(struct swerve_counts) == 320, "swerve_counts crosses the ABI");
 
 /* swerve_stats: what went wrong, per CPU. */
 enum swerve_stat {
@@ -243,6 +300,8 @@ enum swerve_stat {
 	SWERVE_STAT_LISTENERS_FULL, /* a listener could not be recorded */
 	SWERVE_STAT_NO_LISTENER, /* inbound, and no sidecar listens: connection refused */
 	SWERVE_STAT_FLOWS_FULL, /* an inbound flow could not be recorded: packet dropped */
+	SWERVE_STAT_MPTCP_REFUSED, /* a multipath socket, which no hook could redirect: not made */
+	SWERVE_STAT_NO_SOURCE, /* the pod has no address of the family: connection denied */
 	SWERVE_STATS,
 };
 

@@ -48,10 +48,10 @@ static __always_inline void swerve_map_ipv4(struct swerve_addr *addr, __u32 ipv4
 		}                                                              \
 	} while (0)
 
-/* The lists of the pod's set that hold the destination port, a bit a list. */
-static __always_inline __u32 swerve_port_lists(const struct swerve_pod *pod, __u16 port)
+/* The lists of the set that hold the port, a bit a list. */
+static __always_inline __u32 swerve_port_lists(__u32 set, __u16 port)
 {
-	__u32 set = pod->set, element = port / 64, lists = 0, i;
+	__u32 element = port / 64, lists = 0, i;
 	struct swerve_port_words *words;
 	void *inner = bpf_map_lookup_elem(&swerve_port_sets, &set);
 
@@ -64,11 +64,11 @@ static __always_inline __u32 swerve_port_lists(const struct swerve_pod *pod, __u
 	return lists;
 }
 
-/* The flags of the longest network of the pod's set that holds the peer. */
+/* The flags of the longest network of the pod's set that holds the address. */
 static __always_inline __u32 swerve_networks(const struct swerve_pod *pod,
-					     const struct swerve_addr *peer)
+					     const struct swerve_addr *address)
 {
-	struct swerve_network_key key = { .prefixlen = 128, .addr = *peer };
+	struct swerve_network_key key = { .prefixlen = 128, .addr = *address };
 	__u32 set = pod->set, *flags;
 	void *inner = bpf_map_lookup_elem(&swerve_network_sets, &set);
 
@@ -76,24 +76,50 @@ static __always_inline __u32 swerve_networks(const struct swerve_pod *pod,
 	return flags ? *flags : 0;
 }
 
-static __always_inline __u32 swerve_owner_flags(const struct swerve_pod *pod, __u32 kind, __u32 id)
+static __always_inline const struct swerve_owner *swerve_find_owner(const struct swerve_pod *pod,
+								    __u32 kind, __u32 id)
 {
-	struct swerve_owner_key key = { .set = pod->set, .kind = kind, .id = id };
-	__u32 *flags = bpf_map_lookup_elem(&swerve_owners, &key);
+	struct swerve_owner_key key = {
+		.prefixlen = 96,
+		.set = pod->set,
+		.kind = kind,
+		.id = bpf_htonl(id),
+	};
 
-	return flags ? *flags : 0;
+	return bpf_map_lookup_elem(&swerve_owners, &key);
 }
+
+static __always_inline void swerve_ask_owners(const struct swerve_pod *pod,
+					      struct swerve_question *ask)
+{
+	const struct swerve_owner *user = swerve_find_owner(pod, SWERVE_OWNER_UID, ask->uid);
+	const struct swerve_owner *group = swerve_find_owner(pod, SWERVE_OWNER_GID, ask->gid);
+
+	if (group)
+		ask->gid_flags = group->flags;
+	if (!user)
+		return;
+	ask->uid_flags = user->flags;
+	if (ask->protocol == IPPROTO_UDP)
+		ask->is_port_excluded = ask->port == SWERVE_DOMAIN_PORT &&
+					(user->flags & SWERVE_OWNER_NO_DNS_UDP);
+	else if (user->port_set)
+		ask->is_port_excluded = swerve_port_lists(user->port_set, ask->port) &
+					1 << SWERVE_PORTS_OUT_EXCLUDED;
+}
+
+#define SWERVE_POD_ASKS_PORTS (SWERVE_POD_OUT_PORTS | SWERVE_POD_TUNNEL_PORTS)
+#define SWERVE_POD_ASKS_NETWORKS \
+	(SWERVE_POD_OUT_NETWORKS | SWERVE_POD_OWN_IN_SET | SWERVE_POD_DNS_SERVERS)
 
 static __always_inline struct swerve_verdict swerve_ask_outbound(const struct swerve_pod *pod,
 								 struct swerve_question *ask)
 {
-	if (pod->flags & SWERVE_POD_OWNERS) {
-		ask->uid_flags = swerve_owner_flags(pod, SWERVE_OWNER_UID, ask->uid);
-		ask->gid_flags = swerve_owner_flags(pod, SWERVE_OWNER_GID, ask->gid);
-	}
-	if (pod->flags & SWERVE_POD_OUT_PORTS)
-		ask->ports = swerve_port_lists(pod, ask->port);
-	if (pod->flags & (SWERVE_POD_OUT_NETWORKS | SWERVE_POD_OWN_IN_SET))
+	if (pod->flags & SWERVE_POD_OWNERS)
+		swerve_ask_owners(pod, ask);
+	if (pod->flags & SWERVE_POD_ASKS_PORTS)
+		ask->ports = swerve_port_lists(pod->set, ask->port);
+	if (pod->flags & SWERVE_POD_ASKS_NETWORKS)
 		ask->networks = swerve_networks(pod, &ask->peer);
 	return swerve_outbound(pod, ask);
 }
@@ -102,7 +128,7 @@ static __always_inline struct swerve_verdict swerve_ask_inbound(const struct swe
 								struct swerve_question *ask)
 {
 	ask->protocol = IPPROTO_TCP;
-	ask->ports = swerve_port_lists(pod, ask->port);
+	ask->ports = swerve_port_lists(pod->set, ask->port);
 	if (pod->flags & (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET))
 		ask->networks = swerve_networks(pod, &ask->peer);
 	return swerve_inbound(pod, ask);

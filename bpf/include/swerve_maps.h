@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define SWERVE_MAX_PODS 4096
+#define SWERVE_MAX_PORT_SETS 65536
 #define SWERVE_MAX_HANDSHAKES 262144
 #define SWERVE_MAX_FLOWS 524288
 
@@ -32,10 +33,11 @@ struct swerve_inner_ports {
 	__uint(value_size, sizeof(struct swerve_port_words));
 };
 
-/* Set -> its port lists. Written by the agent before the pod that names the set. */
+/* Set -> its port lists. Written by the agent before the pod, or the owner, that names the set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
-	__uint(max_entries, SWERVE_MAX_PODS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SWERVE_MAX_PORT_SETS);
 	__type(key, __u32);
 	__array(values, struct swerve_inner_ports);
 } swerve_port_sets SEC(".maps");
@@ -58,11 +60,11 @@ struct {
 
 /* Set and id -> what the id is. Written by the agent before the pod that names the set. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
 	__type(key, struct swerve_owner_key);
-	__type(value, __u32);
+	__type(value, struct swerve_owner);
 } swerve_owners SEC(".maps");
 
 /* Socket -> what is known of it. Written at socket(2), connect(2) and accept; gone with the socket. */
@@ -102,6 +104,15 @@ struct {
 	__type(value, struct swerve_flow_entry);
 } swerve_flows SEC(".maps");
 
+/* Pod key -> which rules decided. Made by the agent before the pod's entry; gone after it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SWERVE_MAX_PODS);
+	__type(key, __u64);
+	__type(value, struct swerve_counts);
+} swerve_counts SEC(".maps");
+
 /* enum swerve_stat -> how often. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -116,6 +127,15 @@ static __always_inline void swerve_count(__u32 stat)
 
 	if (counter)
 		*counter += 1;
+}
+
+/* Counts a decision: once a connection, never once a packet of it. */
+static __always_inline void swerve_decided(__u64 pod, enum swerve_direction direction, __u32 reason)
+{
+	struct swerve_counts *counts = bpf_map_lookup_elem(&swerve_counts, &pod);
+
+	if (counts && reason < SWERVE_REASONS)
+		counts->of[direction][reason] += 1;
 }
 
 #endif

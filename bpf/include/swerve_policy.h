@@ -10,8 +10,12 @@
 
 #include "swerve_abi.h"
 
-/* IPPROTO_TCP; the headers that have it clash with the C library's where Swift imports this. */
+/* IPPROTO_*; the headers that have them clash with the C library's where Swift imports this. */
 #define SWERVE_TCP 6
+#define SWERVE_UDP 17
+
+/* The port of DNS itself (RFC 1035 4.2). */
+#define SWERVE_DOMAIN_PORT 53
 
 #if defined(__BPF__)
 #define SWERVE_INLINE static inline __attribute__((always_inline))
@@ -27,8 +31,10 @@ struct swerve_question {
 	__u32 gid;
 	__u32 ports; /* 1 << enum swerve_port_list, for the destination port */
 	__u32 networks; /* enum swerve_network_flag, for the peer */
+	__u32 source_networks; /* the same for the source, outbound */
 	__u32 uid_flags; /* enum swerve_owner_flag */
 	__u32 gid_flags;
+	__u32 is_port_excluded; /* for this uid, over this protocol */
 	__u16 port; /* destination port, host order */
 	__u16 pad;
 };
@@ -38,17 +44,22 @@ struct swerve_verdict {
 	__u32 reason; /* enum swerve_reason */
 };
 
+/*
+ * Comparisons of addresses are sums of differences: each branch less is half of the paths that the
+ * verifier walks.
+ */
+
 /* 0 for IPv4, which is any mapped address, 1 for IPv6. */
 SWERVE_INLINE __u32 swerve_family(const struct swerve_addr *addr)
 {
-	return !(addr->word[0] == 0 && addr->word[1] == 0 &&
-		 addr->word[2] == __builtin_bswap32(0x0000ffff));
+	return (addr->word[0] | addr->word[1] | (addr->word[2] ^ __builtin_bswap32(0x0000ffff))) !=
+	       0;
 }
 
 SWERVE_INLINE int swerve_same(const struct swerve_addr *a, const struct swerve_addr *b)
 {
-	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] &&
-	       a->word[0] == b->word[0];
+	return ((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2]) |
+		(a->word[3] ^ b->word[3])) == 0;
 }
 
 /* 127.0.0.0/8 or ::1. */
@@ -56,15 +67,15 @@ SWERVE_INLINE int swerve_is_loopback(const struct swerve_addr *addr)
 {
 	if (!swerve_family(addr))
 		return (addr->word[3] & 0xff) == 127; /* network order: the first byte */
-	return addr->word[0] == 0 && addr->word[1] == 0 && addr->word[2] == 0 &&
-	       addr->word[3] == __builtin_bswap32(1);
+	return (addr->word[0] | addr->word[1] | addr->word[2] |
+		(addr->word[3] ^ __builtin_bswap32(1))) == 0;
 }
 
 /* 0.0.0.0 or ::, which connect(2) takes for loopback, but only after it has asked us. */
 SWERVE_INLINE int swerve_is_unspecified(const struct swerve_addr *addr)
 {
-	return addr->word[3] == 0 && addr->word[0] == 0 && addr->word[1] == 0 &&
-	       (addr->word[2] == 0 || !swerve_family(addr));
+	return !addr->word[3] &&
+	       (!swerve_family(addr) || !(addr->word[0] | addr->word[1] | addr->word[2]));
 }
 
 SWERVE_INLINE int swerve_is_own(const struct swerve_pod *pod, const struct swerve_question *ask)
@@ -123,29 +134,68 @@ SWERVE_INLINE struct swerve_verdict swerve_preamble(const struct swerve_pod *pod
 	return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
 }
 
+/* Whether it is a name lookup that the plan takes. */
+SWERVE_INLINE int swerve_is_captured(const struct swerve_pod *pod,
+				     const struct swerve_question *ask)
+{
+	__u32 protocol = 0;
+
+	if (ask->protocol == SWERVE_UDP)
+		protocol = SWERVE_POD_DNS_UDP;
+	else if (ask->protocol == SWERVE_TCP)
+		protocol = SWERVE_POD_DNS_TCP;
+	if (ask->port != SWERVE_DOMAIN_PORT || !(pod->flags & protocol))
+		return 0;
+	return !(pod->flags & SWERVE_POD_DNS_SERVERS) ||
+	       (ask->networks & SWERVE_NETWORK_DNS_SERVER) != 0;
+}
+
+/* The rules about destinations inside the pod, and about the sidecar's own sockets. */
+SWERVE_INLINE struct swerve_verdict swerve_within(const struct swerve_pod *pod,
+						  const struct swerve_question *ask, int is_sidecar,
+						  int *decided)
+{
+	int loopback = swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer);
+	int own = !loopback && swerve_is_own(pod, ask);
+
+	*decided = 1;
+	if ((loopback || own) && (ask->source_networks & SWERVE_NETWORK_PASSTHROUGH))
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_PASSTHROUGH);
+	if (is_sidecar && own && (pod->flags & SWERVE_POD_SELF_CALLS) &&
+	    !(ask->ports & (1 << SWERVE_PORTS_TUNNEL)))
+		return swerve_say(SWERVE_REDIRECT_INBOUND, SWERVE_REASON_SELF_CALL);
+	if (is_sidecar)
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_SIDECAR);
+	if (loopback)
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
+	if (own && (pod->flags & SWERVE_POD_PASS_OWN))
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_OWN_ADDRESS);
+	*decided = 0;
+	return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
+}
+
 SWERVE_INLINE struct swerve_verdict swerve_outbound(const struct swerve_pod *pod,
 						    const struct swerve_question *ask)
 {
-	int decided, own, loopback, ports = ask->ports, networks = ask->networks;
-	struct swerve_verdict verdict = swerve_preamble(pod, ask, &decided);
+	int decided, is_sidecar = swerve_is_sidecar(pod, ask);
+	__u32 ports = ask->ports, networks = ask->networks;
+	struct swerve_verdict verdict;
 
+	if ((pod->flags & SWERVE_POD_ENABLED) && !is_sidecar && !ask->is_port_excluded &&
+	    swerve_is_captured(pod, ask))
+		return swerve_say(SWERVE_REDIRECT_DNS, SWERVE_REASON_DNS);
+	verdict = swerve_preamble(pod, ask, &decided);
 	if (decided)
 		return verdict;
-	own = swerve_is_own(pod, ask);
-	loopback = swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer);
-	if (swerve_is_sidecar(pod, ask)) {
-		if (own && !loopback)
-			return swerve_say(SWERVE_REDIRECT_INBOUND, SWERVE_REASON_SELF_CALL);
-		return swerve_say(SWERVE_PASS, SWERVE_REASON_SIDECAR);
-	}
-	if (loopback)
-		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
-	if (own)
-		return swerve_say(SWERVE_PASS, SWERVE_REASON_OWN_ADDRESS);
+	verdict = swerve_within(pod, ask, is_sidecar, &decided);
+	if (decided)
+		return verdict;
 	if (ask->uid_flags & SWERVE_OWNER_EXCLUDED)
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_UID);
 	if (ask->gid_flags & SWERVE_OWNER_EXCLUDED)
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_GID);
+	if (ask->is_port_excluded)
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_UID_PORT);
 	if (networks & SWERVE_NETWORK_OUT_EXCLUDED)
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_CIDR_EXCLUDED);
 	if (ports & (1 << SWERVE_PORTS_OUT_EXCLUDED))

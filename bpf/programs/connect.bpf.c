@@ -8,158 +8,170 @@
  *   application --connect(192.0.2.7:80)--> [here] --> 127.0.0.1:15001 (sidecar)
  *                                            `--> swerve_sockets[socket] = 192.0.2.7:80
  *
- * Hooks    cgroup/sock_create, cgroup/connect4, cgroup/connect6, cgroup/getpeername4,
- *          cgroup/getpeername6 on the pods' cgroup
- * Needs    Linux 5.8 (netns cookie and socket storage in sock_addr programs, getpeername hooks)
+ * A UDP socket that is connected to a captured resolver is turned to the sidecar's DNS port likewise.
+ *
+ * Hooks    cgroup/connect4, cgroup/connect6 on the pods' cgroup
+ * Needs    Linux 5.8 (netns cookie and socket storage in sock_addr programs)
  * Reads    swerve_pods and its sets
- * Writes   swerve_sockets, swerve_stats
+ * Writes   swerve_sockets, swerve_counts, swerve_stats
  * On error denies the connection: one that cannot be recorded must not leave the pod around the
  *          sidecar (docs/adr/0004-fail-closed.md).
  */
-#include "swerve_lookup.h"
-
-#define ALLOW 1
-#define DENY 0
+#include "swerve_outbound.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* Owner identity is who created the socket, so remember it before the program drops privileges. */
-SEC("cgroup/sock_create")
-int swerve_sock_create(struct bpf_sock *ctx)
-{
-	__u64 owner, pod = bpf_get_netns_cookie(ctx);
-	struct swerve_socket *socket;
-
-	if (ctx->protocol != IPPROTO_TCP || !bpf_map_lookup_elem(&swerve_pods, &pod))
-		return ALLOW;
-	socket = bpf_sk_storage_get(&swerve_sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket) {
-		swerve_count(SWERVE_STAT_STORAGE_FULL);
-		return DENY;
-	}
-	owner = bpf_get_current_uid_gid();
-	socket->flags = SWERVE_SOCKET_OWNER;
-	socket->uid = owner;
-	socket->gid = owner >> 32;
-	return ALLOW;
-}
-
-/* Who created the socket; for one older than us, who connects it. */
-static __always_inline void take_owner(const struct swerve_socket *socket,
-				       struct swerve_question *ask)
-{
-	if (socket && (socket->flags & SWERVE_SOCKET_OWNER)) {
-		ask->uid = socket->uid;
-		ask->gid = socket->gid;
-	} else {
-		__u64 owner = bpf_get_current_uid_gid();
-
-		ask->uid = owner;
-		ask->gid = owner >> 32;
-	}
-}
-
-static __always_inline bool is_bound(const struct bpf_sock_addr *ctx, bool is_ipv4)
+/* The source the application has bound the socket to; zero if it has not, or if it was us. */
+static __always_inline void bound_source(const struct bpf_sock_addr *ctx, bool is_ipv4,
+					 const struct swerve_socket *socket,
+					 struct swerve_addr *source)
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	if (sk->src_port)
-		return true;
-	if (is_ipv4)
-		return sk->src_ip4;
-	return sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3];
+	__builtin_memset(source, 0, sizeof(*source));
+	if (socket && (socket->flags & SWERVE_SOCKET_BOUND))
+		return;
+	if (is_ipv4) {
+		swerve_map_ipv4(source, sk->src_ip4);
+		return;
+	}
+	source->word[0] = sk->src_ip6[0];
+	source->word[1] = sk->src_ip6[1];
+	source->word[2] = sk->src_ip6[2];
+	source->word[3] = sk->src_ip6[3];
+}
+
+/* Gives the socket a source and leaves the port open, as connect(2) would; zero takes it away. */
+static __always_inline bool bind_source(struct bpf_sock_addr *ctx, bool is_ipv4,
+					const struct swerve_addr *source)
+{
+	struct sockaddr_in6 name6 = { .sin6_family = AF_INET6 };
+	struct sockaddr_in name4 = { .sin_family = AF_INET };
+
+	if (is_ipv4) {
+		name4.sin_addr.s_addr = source->word[3];
+		return !bpf_bind(ctx, (struct sockaddr *)&name4, sizeof(name4));
+	}
+	__builtin_memcpy(&name6.sin6_addr, source, sizeof(*source));
+	return !bpf_bind(ctx, (struct sockaddr *)&name6, sizeof(name6));
 }
 
 /*
  * Keeps the source address the connection would have had, which the packet filters' redirection shows
- * as well: from loopback alone the kernel would choose 127.0.0.1. The port is chosen at connect.
+ * as well: from loopback alone the kernel would choose 127.0.0.1. The port is chosen at connect. A
+ * socket that has a port already cannot be bound any more.
  */
-static __always_inline bool keep_source(struct bpf_sock_addr *ctx, const struct swerve_pod *pod,
-					__u32 family, bool is_ipv4)
+static __always_inline bool keep_source(struct bpf_sock_addr *ctx, bool is_ipv4,
+					struct swerve_socket *socket,
+					const struct swerve_addr *source)
 {
-	const struct swerve_addr *source = &pod->source[family & 1];
+	bool is_ours = socket->flags & SWERVE_SOCKET_BOUND;
 
-	if (!(source->word[0] | source->word[1] | source->word[2] | source->word[3]) ||
-	    is_bound(ctx, is_ipv4))
+	if (ctx->sk->src_port || (swerve_is_zero(source) && !is_ours))
 		return true;
-	if (is_ipv4) {
-		struct sockaddr_in name = { .sin_family = AF_INET };
-
-		name.sin_addr.s_addr = source->word[3];
-		return !bpf_bind(ctx, (struct sockaddr *)&name, sizeof(name));
-	} else {
-		struct sockaddr_in6 name = { .sin6_family = AF_INET6 };
-
-		__builtin_memcpy(&name.sin6_addr, source, sizeof(*source));
-		return !bpf_bind(ctx, (struct sockaddr *)&name, sizeof(name));
-	}
-}
-
-static __always_inline void rewrite(struct bpf_sock_addr *ctx, __u32 family, bool is_ipv4,
-				    __u16 port)
-{
-	if (is_ipv4) {
-		ctx->user_ip4 = bpf_htonl(INADDR_LOOPBACK);
-	} else {
-		/* ::1, or for a mapped destination ::ffff:127.0.0.1 */
-		ctx->user_ip6[0] = 0;
-		ctx->user_ip6[1] = 0;
-		ctx->user_ip6[2] = family ? 0 : bpf_htonl(0x0000ffff);
-		ctx->user_ip6[3] = family ? bpf_htonl(1) : bpf_htonl(INADDR_LOOPBACK);
-	}
-	ctx->user_port = bpf_htons(port);
+	if (!bind_source(ctx, is_ipv4, source))
+		return false;
+	if (swerve_is_zero(source))
+		socket->flags &= ~SWERVE_SOCKET_BOUND;
+	else
+		socket->flags |= SWERVE_SOCKET_BOUND;
+	return true;
 }
 
 /* Records where the socket was going and turns it to the sidecar's `port`. */
-static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct swerve_pod *pod,
-				    const struct swerve_addr *destination, bool is_ipv4, __u16 port)
+static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
+				    const struct swerve_pod *pod, const struct swerve_question *ask,
+				    const struct swerve_addr *bound, __u16 port)
 {
-	__u32 family = swerve_family(destination);
 	struct swerve_socket *socket;
+	struct swerve_addr source;
 
 	socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
 		return DENY;
 	}
-	if (!keep_source(ctx, pod, family, is_ipv4)) {
+	swerve_natural_source(pod, ask, &source);
+	if (swerve_is_unspecified(bound) && swerve_is_unreachable(ask, &source))
+		return swerve_deny(ENETUNREACH);
+	if (swerve_is_unspecified(bound) && !keep_source(ctx, is_ipv4, socket, &source)) {
 		swerve_count(SWERVE_STAT_BIND_FAILED);
 		return DENY;
 	}
-	socket->origin.addr = *destination;
-	socket->origin.port = ctx->user_port;
+	socket->origin.addr = ask->peer;
+	socket->origin.port = bpf_htons(ask->port);
 	socket->flags |= SWERVE_SOCKET_ORIGIN | SWERVE_SOCKET_CLIENT;
-	rewrite(ctx, family, is_ipv4, port);
+	if (ask->protocol == IPPROTO_UDP) {
+		socket->asked = socket->origin;
+		socket->answer_port = bpf_htons(port);
+		socket->flags |= SWERVE_SOCKET_ASKED;
+	}
+	swerve_turn(ctx, is_ipv4, &ask->peer, port);
 	return ALLOW;
+}
+
+/* Leaves the connection alone, with a source of its own again if an earlier one was redirected. */
+static __always_inline int pass(struct bpf_sock_addr *ctx, bool is_ipv4,
+				struct swerve_socket *socket)
+{
+	struct swerve_addr none = {};
+
+	if (socket && (socket->flags & SWERVE_SOCKET_BOUND) &&
+	    !keep_source(ctx, is_ipv4, socket, &none)) {
+		swerve_count(SWERVE_STAT_BIND_FAILED);
+		return DENY;
+	}
+	return ALLOW;
+}
+
+/* A connection of the sidecar with the client's address, to the application it is for. */
+static __always_inline bool is_handed_on(const struct bpf_sock_addr *ctx,
+					 const struct swerve_pod *pod,
+					 const struct swerve_question *ask)
+{
+	return (pod->flags & SWERVE_POD_TRANSPARENT) && ctx->sk->mark == pod->mark &&
+	       swerve_is_sidecar(pod, ask);
+}
+
+static __always_inline __u16 sidecar_port(const struct swerve_pod *pod, __u32 action)
+{
+	if (action == SWERVE_REDIRECT_INBOUND)
+		return pod->inbound_port;
+	return action == SWERVE_REDIRECT_DNS ? pod->dns_port : pod->outbound_port;
 }
 
 static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve_addr *destination,
 				  bool is_ipv4)
 {
-	struct swerve_question ask = { .peer = *destination, .protocol = ctx->protocol };
+	struct swerve_question ask = {
+		.peer = *destination,
+		.protocol = SWERVE_READ(ctx->protocol),
+		.port = bpf_ntohs(SWERVE_READ(ctx->user_port)),
+	};
 	__u64 key = bpf_get_netns_cookie(ctx);
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	struct swerve_socket *socket;
 	struct swerve_verdict verdict;
+	struct swerve_addr bound;
 
-	if (!pod || ctx->protocol != IPPROTO_TCP)
+	if (!pod || (ask.protocol != IPPROTO_TCP &&
+		     (ask.protocol != IPPROTO_UDP || !(pod->flags & SWERVE_POD_DNS_UDP))))
 		return ALLOW;
 	socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
 	if (socket) /* what an earlier connect(2) of this socket said no longer holds */
-		socket->flags &= SWERVE_SOCKET_OWNER;
-	take_owner(socket, &ask);
-	ask.port = bpf_ntohs(ctx->user_port);
+		socket->flags &= SWERVE_SOCKET_OWNER | SWERVE_SOCKET_BOUND;
+	swerve_take_owner(socket, &ask);
+	bound_source(ctx, is_ipv4, socket, &bound);
+	swerve_ask_source(pod, &bound, &ask);
 	verdict = swerve_ask_outbound(pod, &ask);
-	switch (verdict.action) {
-	case SWERVE_REDIRECT_OUTBOUND:
-		return redirect(ctx, pod, destination, is_ipv4, pod->outbound_port);
-	case SWERVE_REDIRECT_INBOUND:
-		return redirect(ctx, pod, destination, is_ipv4, pod->inbound_port);
-	case SWERVE_DROP:
+	if (verdict.reason == SWERVE_REASON_SELF_CALL && is_handed_on(ctx, pod, &ask))
+		verdict = swerve_say(SWERVE_PASS, SWERVE_REASON_SIDECAR);
+	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);
+	if (verdict.action == SWERVE_DROP)
 		return DENY;
-	default:
-		return ALLOW;
-	}
+	if (verdict.action == SWERVE_PASS)
+		return pass(ctx, is_ipv4, socket);
+	return redirect(ctx, is_ipv4, pod, &ask, &bound, sidecar_port(pod, verdict.action));
 }
 
 SEC("cgroup/connect4")
@@ -179,39 +191,4 @@ int swerve_connect6(struct bpf_sock_addr *ctx)
 	};
 
 	return decide(ctx, &destination, false);
-}
-
-/* The application's redirected socket, or NULL: its peer is the one it asked for. */
-static __always_inline const struct swerve_socket *redirected(struct bpf_sock_addr *ctx)
-{
-	const struct swerve_socket *socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
-
-	return socket && (socket->flags & SWERVE_SOCKET_CLIENT) ? socket : NULL;
-}
-
-SEC("cgroup/getpeername4")
-int swerve_getpeername4(struct bpf_sock_addr *ctx)
-{
-	const struct swerve_socket *socket = redirected(ctx);
-
-	if (socket) {
-		ctx->user_ip4 = socket->origin.addr.word[3];
-		ctx->user_port = socket->origin.port;
-	}
-	return ALLOW;
-}
-
-SEC("cgroup/getpeername6")
-int swerve_getpeername6(struct bpf_sock_addr *ctx)
-{
-	const struct swerve_socket *socket = redirected(ctx);
-
-	if (socket) {
-		ctx->user_ip6[0] = socket->origin.addr.word[0];
-		ctx->user_ip6[1] = socket->origin.addr.word[1];
-		ctx->user_ip6[2] = socket->origin.addr.word[2];
-		ctx->user_ip6[3] = socket->origin.addr.word[3];
-		ctx->user_port = socket->origin.port;
-	}
-	return ALLOW;
 }

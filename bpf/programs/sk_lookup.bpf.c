@@ -10,7 +10,7 @@
  *          for the namespace's cookie, so the pod's key is in its read-only data
  * Needs    Linux 5.9
  * Reads    swerve_pods and its sets, swerve_listeners
- * Writes   swerve_stats
+ * Writes   swerve_counts, swerve_stats
  * On error refuses the connection: nothing reaches the application around its sidecar.
  */
 #include "swerve_lookup.h"
@@ -56,6 +56,7 @@ int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 		return SK_PASS;
 	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
 	verdict = swerve_ask_inbound(pod, &ask);
+	swerve_decided(key, SWERVE_INBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)
 		return SK_DROP;
 	if (verdict.action != SWERVE_REDIRECT_INBOUND)

@@ -130,6 +130,13 @@ static __always_inline void keep_flow(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
+/* The ports that connect(2) may be turned to. */
+static __always_inline bool is_sidecar_port(const struct swerve_pod *pod, __u32 port)
+{
+	return port == pod->outbound_port || port == pod->inbound_port ||
+	       (pod->dns_port && port == pod->dns_port);
+}
+
 /* A connection was accepted; if it is a redirected one, its socket learns the origin. */
 static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 {
@@ -141,13 +148,11 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 
 	if (!pod)
 		return;
-	if (ctx->local_port != pod->outbound_port && ctx->local_port != pod->inbound_port) {
-		if (!take_local(ctx, pod, &origin))
+	if (!is_sidecar_port(pod, ctx->local_port) || !take_handshake(ctx, key, &origin)) {
+		if (ctx->local_port == pod->inbound_port && take_flow(ctx, &origin))
+			flags |= SWERVE_SOCKET_FLOW;
+		else if (!take_local(ctx, pod, &origin))
 			return;
-	} else if (!take_handshake(ctx, key, &origin)) {
-		if (!take_flow(ctx, &origin))
-			return;
-		flags |= SWERVE_SOCKET_FLOW;
 	}
 	socket = stored(ctx, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {

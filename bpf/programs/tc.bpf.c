@@ -14,7 +14,7 @@
  *          which
  * Needs    Linux 5.4
  * Reads    swerve_pods and its sets
- * Writes   swerve_flows, swerve_stats
+ * Writes   swerve_flows, swerve_counts, swerve_stats
  * On error drops the packet: nothing reaches the application around its sidecar.
  */
 #include "swerve_flow.h"
@@ -39,6 +39,7 @@ static __always_inline __u32 decide(const struct swerve_pod *pod,
 	};
 	struct swerve_verdict verdict = swerve_ask_inbound(pod, &ask);
 
+	swerve_decided(swerve_tc.pod, SWERVE_INBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)
 		return SWERVE_DROP;
 	if (verdict.action != SWERVE_REDIRECT_INBOUND &&

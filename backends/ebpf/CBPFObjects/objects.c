@@ -12,8 +12,20 @@
 OBJECT connect_object[] = {
 #embed "objects/connect.bpf.o"
 };
+OBJECT dns_object[] = {
+#embed "objects/dns.bpf.o"
+};
 OBJECT getsockopt_object[] = {
 #embed "objects/getsockopt.bpf.o"
+};
+OBJECT owner_object[] = {
+#embed "objects/owner.bpf.o"
+};
+OBJECT owner_basic_object[] = {
+#embed "objects/owner_basic.bpf.o"
+};
+OBJECT peername_object[] = {
+#embed "objects/peername.bpf.o"
 };
 OBJECT sk_lookup_object[] = {
 #embed "objects/sk_lookup.bpf.o"
@@ -34,7 +46,11 @@ struct swerve_object swerve_object(enum swerve_object_name name)
 {
 	static const struct swerve_object objects[] = {
 		[SWERVE_OBJECT_CONNECT] = ENTRY(connect_object),
+		[SWERVE_OBJECT_DNS] = ENTRY(dns_object),
 		[SWERVE_OBJECT_GETSOCKOPT] = ENTRY(getsockopt_object),
+		[SWERVE_OBJECT_OWNER] = ENTRY(owner_object),
+		[SWERVE_OBJECT_OWNER_BASIC] = ENTRY(owner_basic_object),
+		[SWERVE_OBJECT_PEERNAME] = ENTRY(peername_object),
 		[SWERVE_OBJECT_SK_LOOKUP] = ENTRY(sk_lookup_object),
 		[SWERVE_OBJECT_SOCKOPS] = ENTRY(sockops_object),
 		[SWERVE_OBJECT_TC] = ENTRY(tc_object),

@@ -16,9 +16,11 @@ internal import SystemPackage
 package actor EBPFBackend: RedirectionBackend {
     package nonisolated let mechanism = Mechanism.ebpf
     private let inbound: InboundMethod
-    private let node: NodePrograms
+    let node: NodePrograms
     private var sets: SetTable
     private var installations: [UInt64: Installation] = [:]
+    /// What becomes of a plan before it is compiled: nothing, but for tests that look for faults.
+    private let rewrite: @Sendable (RedirectionPlan) -> RedirectionPlan
 
     /// What this process holds for a pod.
     private struct Installation {
@@ -27,20 +29,29 @@ package actor EBPFBackend: RedirectionBackend {
         let inbound: InboundAttachment
     }
 
-    private init(_ node: NodePrograms, inbound: InboundMethod) {
+    private init(
+        _ node: NodePrograms, inbound: InboundMethod,
+        rewrite: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan
+    ) {
         self.node = node
         self.inbound = inbound
+        self.rewrite = rewrite
         sets = SetTable(node)
     }
 
     /// Loads the programs and attaches them to `cgroup`, next to other people's.
+    ///
+    /// `owners` is the best the kernel has where it is not given. `rewriting` is for tests: the
+    /// faults of a compiler can be had by compiling another plan than the one that was asked for.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred
+        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred,
+        owners: OwnerMethod? = nil,
+        rewriting: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) async throws(RedirectionError) -> EBPFBackend {
         let node = try during("load the BPF programs") { () throws(KernelError) in
-            try NodePrograms(attachingTo: cgroup)
+            try NodePrograms(attachingTo: cgroup, owners: owners)
         }
-        let backend = EBPFBackend(node, inbound: inbound)
+        let backend = EBPFBackend(node, inbound: inbound, rewrite: rewriting)
         if inbound == .trafficControl { keepSweeping(backend) }
         return backend
     }
@@ -56,10 +67,18 @@ package actor EBPFBackend: RedirectionBackend {
         }
     }
 
+    /// Makes of the plan what the programs read, without a kernel; returns how many entries.
+    package static func compile(_ plan: RedirectionPlan) -> Int {
+        let lists = PolicyLists(plan)
+        return lists.portElements.count + lists.networks.count
+            + OwnerTable(lists).entries.count
+    }
+
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        let plan = rewrite(plan)
         if let part = inexpressiblePart(of: plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
@@ -91,9 +110,11 @@ package actor EBPFBackend: RedirectionBackend {
             attachment = try InboundAttachment(
                 inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
             try adoptListeners(on: port, key, workload)
+            try node.counts.initializePerCPU(key, swerve_counts())
             try node.pods.update(key, entry)
         } catch {
             try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)
+            if old == nil { _ = try? node.counts.delete(key) }
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
@@ -118,6 +139,7 @@ package actor EBPFBackend: RedirectionBackend {
         do throws(KernelError) {
             let entry = try node.pods.lookup(key, as: swerve_pod.self)
             try node.pods.delete(key)
+            try node.counts.delete(key)
             if let entry { try forgetListeners(key, entry.inbound_port) }
             try removeFlows { $0.pod == key }
             guard let old = installations[key] else { return }
@@ -140,7 +162,7 @@ package actor EBPFBackend: RedirectionBackend {
         return entry.map { PlanFingerprint(value: $0.fingerprint) }
     }
 
-    private func key(of workload: Workload) throws(RedirectionError) -> UInt64 {
+    func key(of workload: Workload) throws(RedirectionError) -> UInt64 {
         try during("ask for the namespace cookie of \(workload.id)") { () throws(KernelError) in
             try workload.namespace.cookie()
         }
@@ -152,15 +174,10 @@ package actor EBPFBackend: RedirectionBackend {
             // connect(2) comes before routing: nobody knows the interface yet.
             return "interface exclusion"
         }
-        if plan.dns != nil { return "DNS capture" }
         if plan.inboundMode != .redirect { return "transparent inbound" }
-        if !plan.virtualInterfaces.isEmpty { return "a virtual interface" }
-        if !plan.ownerPortExclusions.isEmpty { return "ports excluded for a user" }
-        if !plan.sidecar.passthroughSources.isEmpty { return "a pass-through source" }
-        if !plan.sidecar.redirectsSelfCalls || !plan.passesOwnAddresses
-            || !plan.sidecar.tunnelPorts.isEmpty
-        {
-            return "other rules for calls to oneself"
+        if !plan.virtualInterfaces.isEmpty {
+            // Its packets belong to no socket here, and sockets are all the programs see.
+            return "a virtual interface"
         }
         for family in AddressFamily.allCases where plan.routableAddresses(family).count > 1 {
             // Which of them a connection comes from is decided by routes the programs cannot ask.
@@ -255,7 +272,7 @@ extension EBPFBackend {
             var counts: [String: Int] = [:]
             for map in [
                 node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
-                node.listeners, node.flows,
+                node.listeners, node.flows, node.counts,
             ] {
                 counts[map.name] = try map.count()
             }
@@ -267,7 +284,7 @@ extension EBPFBackend {
     package func failures() throws(RedirectionError) -> [String: UInt64] {
         let names = [
             "storage full", "handshakes full", "bind failed", "listeners full", "no listener",
-            "flows full",
+            "flows full", "mptcp refused", "no source",
         ]
         return try during("read failure counters") { () throws(KernelError) in
             var counts: [String: UInt64] = [:]
@@ -277,6 +294,9 @@ extension EBPFBackend {
             return counts
         }
     }
+
+    /// How this backend finds out who a socket's owner is.
+    package nonisolated var ownerMethod: OwnerMethod { node.ownerMethod }
 
     /// The programs in use as the verifier saw them: the node's, and one pod's own.
     package var programs: [ProgramReport] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CBPFObjects
+internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
 internal import SystemPackage
@@ -16,28 +17,24 @@ final class NodePrograms: Sendable {
     let handshakes: BPFMap
     let listeners: BPFMap
     let flows: BPFMap
+    let counts: BPFMap
     let stats: BPFMap
+    /// How a socket's owner is found out on this kernel.
+    let ownerMethod: OwnerMethod
     let reports: [ProgramReport]
     private let maps: [String: BPFMap]
     private let links: [BPFLink]
 
-    init(attachingTo cgroup: Cgroup) throws(KernelError) {
-        var maps: [String: BPFMap] = [:]
-        var reports: [ProgramReport] = []
-        var links: [BPFLink] = []
+    init(attachingTo cgroup: Cgroup, owners wanted: OwnerMethod?) throws(KernelError) {
+        var loader = Loader(cgroup: cgroup)
         // The programs that read what others write are attached first: a connection that is
         // redirected finds everything behind it in place.
-        for part in Self.parts {
-            let object = try Self.load(part.object, name: part.name, sharing: &maps)
-            for (name, type) in part.programs {
-                let program = try object.program(named: name)
-                reports.append(ProgramReport(program))
-                links.append(try BPFLink.attach(program, to: cgroup, type))
-            }
-        }
-        self.maps = maps
-        self.reports = reports
-        self.links = links
+        for part in Self.readers { try loader.attach(part) }
+        ownerMethod = try loader.attachOwners(wanted)
+        for part in Self.deciders { try loader.attach(part) }
+        maps = loader.maps
+        reports = loader.reports
+        links = loader.links
         pods = try Self.map("swerve_pods", in: maps)
         portSets = try Self.map("swerve_port_sets", in: maps)
         networkSets = try Self.map("swerve_network_sets", in: maps)
@@ -45,29 +42,94 @@ final class NodePrograms: Sendable {
         handshakes = try Self.map("swerve_handshakes", in: maps)
         listeners = try Self.map("swerve_listeners", in: maps)
         flows = try Self.map("swerve_flows", in: maps)
+        counts = try Self.map("swerve_counts", in: maps)
         stats = try Self.map("swerve_stats", in: maps)
+    }
+
+    /// Loads and attaches an object after the other; they share the maps.
+    private struct Loader {
+        let cgroup: Cgroup
+        var maps: [String: BPFMap] = [:]
+        var reports: [ProgramReport] = []
+        var links: [BPFLink] = []
+        private let abilities = swerve_abilities(
+            has_set_retval: BPFProbe.helper(.setReturnValue, in: .cgroupSocketAddress, .connect4)
+                == .yes ? 1 : 0)
+
+        init(cgroup: Cgroup) { self.cgroup = cgroup }
+
+        mutating func attach(_ part: Part) throws(KernelError) {
+            let abilities = abilities
+            let object = try NodePrograms.load(part.object, name: part.name, sharing: &maps) {
+                (object) throws(KernelError) in
+                guard part.asksAbilities else { return }
+                try object.setInitialValue(ofSection: ".rodata.abilities", to: abilities)
+            }
+            for (name, type) in part.programs {
+                let program = try object.program(named: name)
+                reports.append(ProgramReport(program))
+                links.append(try BPFLink.attach(program, to: cgroup, type))
+            }
+        }
+
+        /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
+        mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
+            if wanted != .realUser {
+                do throws(KernelError) {
+                    try attach(NodePrograms.exactOwner)
+                    return .credentials
+                } catch {
+                    if wanted == .credentials { throw error }
+                }
+            }
+            try attach(NodePrograms.basicOwner)
+            return .realUser
+        }
     }
 
     private struct Part: Sendable {
         let object: swerve_object_name
         let name: String
+        /// Whether it is told what the kernel can do.
+        var asksAbilities = true
         let programs: [(String, BPFAttachType)]
     }
 
-    private static let parts = [
+    private static let readers = [
         Part(
-            object: SWERVE_OBJECT_GETSOCKOPT, name: "getsockopt",
+            object: SWERVE_OBJECT_GETSOCKOPT, name: "getsockopt", asksAbilities: false,
             programs: [("swerve_getsockopt", .getsockopt)]),
         Part(
-            object: SWERVE_OBJECT_SOCKOPS, name: "sockops", programs: [("swerve_sockops", .sockOps)]
-        ),
+            object: SWERVE_OBJECT_SOCKOPS, name: "sockops", asksAbilities: false,
+            programs: [("swerve_sockops", .sockOps)]),
         Part(
-            object: SWERVE_OBJECT_CONNECT, name: "connect",
+            object: SWERVE_OBJECT_PEERNAME, name: "peername",
             programs: [
                 ("swerve_getpeername4", .getpeername4), ("swerve_getpeername6", .getpeername6),
-                ("swerve_sock_create", .socketCreate), ("swerve_connect4", .connect4),
-                ("swerve_connect6", .connect6),
             ]),
+    ]
+
+    private static let exactOwner = Part(
+        object: SWERVE_OBJECT_OWNER, name: "owner",
+        programs: [
+            ("swerve_adopt_connect4", .connect4), ("swerve_adopt_connect6", .connect6),
+            ("swerve_adopt_sendmsg4", .sendmsg4), ("swerve_adopt_sendmsg6", .sendmsg6),
+            ("swerve_sock_create", .socketCreate),
+        ])
+    private static let basicOwner = Part(
+        object: SWERVE_OBJECT_OWNER_BASIC, name: "owner_basic",
+        programs: [("swerve_sock_create", .socketCreate)])
+
+    private static let deciders = [
+        Part(
+            object: SWERVE_OBJECT_DNS, name: "dns",
+            programs: [
+                ("swerve_recvmsg4", .recvmsg4), ("swerve_recvmsg6", .recvmsg6),
+                ("swerve_sendmsg4", .sendmsg4), ("swerve_sendmsg6", .sendmsg6),
+            ]),
+        Part(
+            object: SWERVE_OBJECT_CONNECT, name: "connect",
+            programs: [("swerve_connect4", .connect4), ("swerve_connect6", .connect6)]),
     ]
 
     /// Loads a pod's own copy of a small object, over the node's maps.
@@ -97,7 +159,7 @@ final class NodePrograms: Sendable {
     }
 
     /// Loads an object; maps that were made before are shared with it, new ones are kept.
-    private static func load(
+    fileprivate static func load(
         _ name: swerve_object_name, name text: String, sharing maps: inout [String: BPFMap],
         preparing prepare: (borrowing BPFObject) throws(KernelError) -> Void = { _ in }
     ) throws(KernelError) -> BPFObject {
@@ -120,6 +182,15 @@ final class NodePrograms: Sendable {
         guard let map = maps[name] else { throw missing(name) }
         return map
     }
+}
+
+/// How it is found out who a socket's owner is.
+package enum OwnerMethod: String, Hashable, Sendable, Codable, CaseIterable {
+    /// By the credentials its file was opened with, as the packet filters have it: Linux 6.2, BTF.
+    case credentials
+    /// By the real user and group of who called socket(2), and for a socket that is older than the
+    /// programs, of who connects.
+    case realUser
 }
 
 /// A program as the verifier saw it.

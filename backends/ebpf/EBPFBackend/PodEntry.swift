@@ -17,6 +17,8 @@ extension RedirectionPlan {
         entry.sidecar_gid = sidecar.gids.first ?? 0
         entry.outbound_port = sidecar.outboundPort
         entry.inbound_port = sidecar.inboundPort
+        entry.dns_port = dns?.port ?? 0
+        if case .transparent(let mark, _) = inboundMode { entry.mark = mark }
         entry.family = (policy(for: .ipv4).value, policy(for: .ipv6).value)
         entry.source = (source(.ipv4), source(.ipv6))
         setOwnAddresses(of: &entry)
@@ -50,8 +52,16 @@ extension RedirectionPlan {
             (isEnabled, SWERVE_POD_ENABLED),
             (!sidecar.uids.isEmpty, SWERVE_POD_SIDECAR_UID),
             (!sidecar.gids.isEmpty, SWERVE_POD_SIDECAR_GID),
-            (!lists.owners.isEmpty, SWERVE_POD_OWNERS),
+            (!OwnerTable(lists).entries.isEmpty, SWERVE_POD_OWNERS),
             (!lists.ownAddresses.isEmpty, SWERVE_POD_OWN_IN_SET),
+            (dns?.protocols.contains(.udp) ?? false, SWERVE_POD_DNS_UDP),
+            (dns?.protocols.contains(.tcp) ?? false, SWERVE_POD_DNS_TCP),
+            (dns?.servers != nil, SWERVE_POD_DNS_SERVERS),
+            (sidecar.redirectsSelfCalls, SWERVE_POD_SELF_CALLS),
+            (!sidecar.tunnelPorts.isEmpty, SWERVE_POD_TUNNEL_PORTS),
+            (passesOwnAddresses, SWERVE_POD_PASS_OWN),
+            (!sidecar.passthroughSources.isEmpty, SWERVE_POD_PASSTHROUGH),
+            (inboundMode != .redirect, SWERVE_POD_TRANSPARENT),
             (outbound.hasPorts, SWERVE_POD_OUT_PORTS),
             (outbound.hasNetworks, SWERVE_POD_OUT_NETWORKS),
             (inbound.hasNetworks, SWERVE_POD_IN_NETWORKS),

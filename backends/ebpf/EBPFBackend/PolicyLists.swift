@@ -8,8 +8,11 @@ struct PolicyLists: Hashable {
     let sidecar: Sidecar
     let excludedUIDs: IDSet
     let excludedGIDs: IDSet
+    let ownerPortExclusions: [OwnerPortExclusion]
     let outbound: Selection
     let inbound: Selection
+    /// The resolvers whose queries are taken, when they are not all.
+    let dnsServers: Set<IPAddress>
     /// Own addresses, when they are more than a pod's entry has room for.
     let ownAddresses: Set<IPAddress>
 
@@ -17,6 +20,8 @@ struct PolicyLists: Hashable {
         sidecar = plan.sidecar
         excludedUIDs = plan.excludedUIDs
         excludedGIDs = plan.excludedGIDs
+        ownerPortExclusions = plan.ownerPortExclusions
+        dnsServers = plan.dns?.servers ?? []
         outbound = plan.outbound
         inbound = plan.inbound
         let hasRoom = plan.ownAddresses.count <= Int(SWERVE_OWN_ADDRESSES)
@@ -29,50 +34,29 @@ struct PolicyLists: Hashable {
 extension PolicyLists {
     /// The port lists as bitmaps: element `port / 64`, a word a list.
     var portElements: [swerve_port_words] {
-        var elements = [swerve_port_words](
-            repeating: swerve_port_words(), count: Int(SWERVE_PORT_ELEMENTS))
-        let lists: [(PortSet, WritableKeyPath<swerve_port_words, UInt64>)] = [
+        Self.elements(of: [
             (outbound.excludedPorts, \.word.0), (outbound.includedPorts ?? [], \.word.1),
             (inbound.excludedPorts, \.word.2), (inbound.includedPorts ?? [], \.word.3),
-            (sidecar.ownPorts, \.word.4),
-        ]
+            (sidecar.ownPorts, \.word.4), (sidecar.tunnelPorts, \.word.5),
+        ])
+    }
+
+    /// The bitmaps of a set that excludes `ports`, and says nothing else.
+    static func elements(excluding ports: PortSet) -> [swerve_port_words] {
+        elements(of: [(ports, \.word.0)])
+    }
+
+    private static func elements(
+        of lists: [(PortSet, WritableKeyPath<swerve_port_words, UInt64>)]
+    ) -> [swerve_port_words] {
+        var elements = [swerve_port_words](
+            repeating: swerve_port_words(), count: Int(SWERVE_PORT_ELEMENTS))
         for (ports, word) in lists {
             for port in ports.ranges.joined() {
                 elements[Int(port / 64)][keyPath: word] |= 1 << UInt64(port % 64)
             }
         }
         return elements
-    }
-}
-
-// MARK: Owners
-
-extension PolicyLists {
-    /// Ids beyond the sidecar's first uid and gid, which the pod's entry holds itself.
-    var owners: [(kind: swerve_owner_kind, id: UInt32, flags: UInt32)] {
-        var flags: [OwnerID: UInt32] = [:]
-        let sidecarFlag = UInt32(SWERVE_OWNER_SIDECAR.rawValue)
-        let excludedFlag = UInt32(SWERVE_OWNER_EXCLUDED.rawValue)
-        for id in sidecar.uids.ranges.joined() where id != sidecar.uids.first {
-            flags[OwnerID(isGroup: false, id: id), default: 0] |= sidecarFlag
-        }
-        for id in sidecar.gids.ranges.joined() where id != sidecar.gids.first {
-            flags[OwnerID(isGroup: true, id: id), default: 0] |= sidecarFlag
-        }
-        for id in excludedUIDs.ranges.joined() {
-            flags[OwnerID(isGroup: false, id: id), default: 0] |= excludedFlag
-        }
-        for id in excludedGIDs.ranges.joined() {
-            flags[OwnerID(isGroup: true, id: id), default: 0] |= excludedFlag
-        }
-        return flags.map { owner, flags in
-            (owner.isGroup ? SWERVE_OWNER_GID : SWERVE_OWNER_UID, owner.id, flags)
-        }
-    }
-
-    private struct OwnerID: Hashable {
-        let isGroup: Bool
-        let id: UInt32
     }
 }
 
@@ -105,6 +89,8 @@ extension PolicyLists {
             (inbound.excludedNetworks, SWERVE_NETWORK_IN_EXCLUDED),
             (inbound.includedNetworks ?? [], SWERVE_NETWORK_IN_INCLUDED),
             (Set(ownAddresses.map { CIDR($0) }), SWERVE_NETWORK_OWN),
+            (Set(dnsServers.map { CIDR($0) }), SWERVE_NETWORK_DNS_SERVER),
+            (Set(sidecar.passthroughSources.map { CIDR($0) }), SWERVE_NETWORK_PASSTHROUGH),
         ]
         var flags: [CIDR: UInt32] = [:]
         for (networks, flag) in lists {

@@ -165,7 +165,7 @@ package final class BPFMap: Sendable {
 
     /// Sets the value of `key` on each possible CPU; values are multiples of eight bytes.
     package func setPerCPU<Key: BitwiseCopyable, Value: BitwiseCopyable>(
-        _ key: Key, _ values: [Value]
+        _ key: Key, _ values: [Value], _ rule: UpdateRule = .any
     ) throws(KernelError) {
         precondition(type.isPerCPU && valueSize % 8 == 0, "\(name) has other values")
         precondition(MemoryLayout<Value>.stride == valueSize, "\(name) has other values")
@@ -176,7 +176,40 @@ package final class BPFMap: Sendable {
             unsafe withUnsafeBytes(of: key) { keyBytes in
                 unsafe values.withUnsafeBytes { bytes in
                     unsafe bpf_map_update_elem(
-                        descriptor.rawValue, keyBytes.baseAddress, bytes.baseAddress, 0)
+                        descriptor.rawValue, keyBytes.baseAddress, bytes.baseAddress, rule.flags)
+                }
+            }
+        }
+    }
+
+    /// Sets `key` to the same on each CPU, unless it is there already.
+    package func initializePerCPU<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+        _ key: Key, _ value: Value
+    ) throws(KernelError) {
+        let cpus = Int(try kernel("libbpf_num_possible_cpus") { libbpf_num_possible_cpus() })
+        do throws(KernelError) {
+            try setPerCPU(key, [Value](repeating: value, count: cpus), .noExist)
+        } catch  where error.errno == .fileExists {
+            return
+        }
+    }
+
+    /// Adds up counters that each CPU keeps for itself, `valueSize / 8` of them; `nil` without `key`.
+    package func sums<Key: BitwiseCopyable>(_ key: Key) throws(KernelError) -> [UInt64]? {
+        precondition(type.isPerCPU && valueSize % 8 == 0, "\(name) has other values")
+        checkKey(Key.self)
+        let cpus = Int(try kernel("libbpf_num_possible_cpus") { libbpf_num_possible_cpus() })
+        let count = valueSize / 8
+        return try perhaps("lookup") { () throws(KernelError) in
+            try unsafe withReader("lookup", valueSize * cpus) { room in
+                unsafe withUnsafeBytes(of: key) { keyBytes in
+                    unsafe bpf_map_lookup_elem(
+                        descriptor.rawValue, keyBytes.baseAddress, room.baseAddress)
+                }
+            } convert: { bytes in
+                let words = unsafe bytes.bindMemory(to: UInt64.self)
+                return (0..<count).map { word in
+                    (0..<cpus).reduce(0) { unsafe $0 &+ words[$1 * count + word] }
                 }
             }
         }

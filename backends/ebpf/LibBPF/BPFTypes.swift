@@ -14,6 +14,10 @@ package struct BPFAttachType: Hashable, Sendable {
     package static let connect6 = BPFAttachType(BPF_CGROUP_INET6_CONNECT)
     package static let getpeername4 = BPFAttachType(BPF_CGROUP_INET4_GETPEERNAME)
     package static let getpeername6 = BPFAttachType(BPF_CGROUP_INET6_GETPEERNAME)
+    package static let sendmsg4 = BPFAttachType(BPF_CGROUP_UDP4_SENDMSG)
+    package static let sendmsg6 = BPFAttachType(BPF_CGROUP_UDP6_SENDMSG)
+    package static let recvmsg4 = BPFAttachType(BPF_CGROUP_UDP4_RECVMSG)
+    package static let recvmsg6 = BPFAttachType(BPF_CGROUP_UDP6_RECVMSG)
     package static let postBind4 = BPFAttachType(BPF_CGROUP_INET4_POST_BIND)
     package static let postBind6 = BPFAttachType(BPF_CGROUP_INET6_POST_BIND)
     package static let getsockopt = BPFAttachType(BPF_CGROUP_GETSOCKOPT)
@@ -77,6 +81,7 @@ package struct BPFHelper: Hashable, Sendable {
     package static let bind = BPFHelper(BPF_FUNC_bind)
     package static let getsockopt = BPFHelper(BPF_FUNC_getsockopt)
     package static let setsockopt = BPFHelper(BPF_FUNC_setsockopt)
+    package static let setReturnValue = BPFHelper(BPF_FUNC_set_retval)
     package static let redirectPeer = BPFHelper(BPF_FUNC_redirect_peer)
     package static let loop = BPFHelper(BPF_FUNC_loop)
 }

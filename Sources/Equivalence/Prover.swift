@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import RedirectionModel
+
+/// Something that carries plans out and can be watched: a mechanism in a kernel, or a stand-in.
+package protocol Subject {
+    var name: String { get }
+
+    /// Carries out the plan in a fresh world and tries everything; the outcomes in order.
+    mutating func observe(_ trial: Trial) async throws -> Observation
+}
+
+/// What came of a trial.
+package enum Observation: Sendable {
+    /// The mechanism cannot express the plan, and said which part.
+    case refused(part: String)
+    /// The outcomes of the attempts in order, and what was odd on the way to them.
+    case outcomes([Outcome], oddities: [String] = [])
+}
+
+/// A subject that did what the plan does not say.
+package struct Disagreement: Sendable {
+    package let subject: String
+    package let seed: UInt64
+    package let policy: Int
+    /// The smallest trial that shows it.
+    package let trial: Trial
+    package let expected: Outcome
+    package let observed: Outcome
+}
+
+/// Lets a subject carry out random plans, and compares what is observed with what the model says.
+package struct Prover {
+    package let seed: UInt64
+    package let attemptsPerPolicy: Int
+
+    package init(seed: UInt64, attemptsPerPolicy: Int = 20) {
+        self.seed = seed
+        self.attemptsPerPolicy = attemptsPerPolicy
+    }
+
+    /// Tries policies until `count` of them are compared, in several lanes at once, each with a
+    /// subject of its own.
+    ///
+    /// Those that the subject refuses do not count, but a subject that refuses nearly everything
+    /// is given up.
+    package func prove(
+        _ count: Int, lanes: Int,
+        reporting report: @escaping @Sendable (Tally) -> Void = { _ in },
+        with makeSubject: @escaping @Sendable () async throws -> some Subject & Sendable
+    ) async throws -> (Tally, Disagreement?) {
+        let run = Run(of: count, report)
+        let found = try await withThrowingTaskGroup { group in
+            for _ in 0..<lanes {
+                group.addTask {
+                    var subject = try await makeSubject()
+                    return try await prove(&subject, run)
+                }
+            }
+            var found: Disagreement?
+            for try await disagreement in group {
+                guard let disagreement else { continue }
+                found = found ?? disagreement
+                group.cancelAll()
+            }
+            return found
+        }
+        return (await run.tally, found)
+    }
+
+    /// Tries policies as long as the run has some.
+    ///
+    /// Stops at the first disagreement and returns it shrunk. What a second look in a fresh world
+    /// does not confirm is noted as healed.
+    private func prove(
+        _ subject: inout some Subject, _ run: Run
+    ) async throws -> Disagreement? {
+        while !Task.isCancelled, let number = await run.nextNumber() {
+            var tally = Tally()
+            let trial = Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
+            let observation = try await look(trial, number, &subject, &tally)
+            if case .outcomes(let outcomes, _) = observation,
+                let index = trial.firstDifference(in: outcomes)
+            {
+                var suspect = trial
+                suspect.attempts = [trial.attempts[index]]
+                if let found = try await confirm(suspect, or: trial, &subject, number) {
+                    return found
+                }
+                let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
+                tally.healed.append("\(subject.name): \(healed)")
+            }
+            await run.add(tally)
+        }
+        return nil
+    }
+
+    /// Hands out the policies, and sums up what came of them.
+    private actor Run {
+        private(set) var tally = Tally()
+        private let count: Int
+        private let report: @Sendable (Tally) -> Void
+        private var handedOut = 0
+
+        init(of count: Int, _ report: @escaping @Sendable (Tally) -> Void) {
+            self.count = count
+            self.report = report
+        }
+
+        /// The number of the next policy, `nil` when enough are compared.
+        func nextNumber() -> Int? {
+            guard tally.policies < count, handedOut < 20 * count else { return nil }
+            defer { handedOut += 1 }
+            return handedOut
+        }
+
+        func add(_ other: Tally) {
+            tally += other
+            report(tally)
+        }
+    }
+
+    private func look(
+        _ trial: Trial, _ number: Int, _ subject: inout some Subject, _ tally: inout Tally
+    ) async throws -> Observation {
+        let observation = try await subject.observe(trial)
+        switch observation {
+        case .refused(let part): tally.refusals[part, default: 0] += 1
+        case .outcomes(let outcomes, let oddities):
+            tally.oddities += oddities.map { "\(subject.name): policy \(number): \($0)" }
+            tally.policies += 1
+            tally.attempts += outcomes.count
+            for attempt in trial.attempts {
+                tally.reasons[trial.plan.verdict(for: attempt.flow).reason, default: 0] += 1
+            }
+        }
+        return observation
+    }
+
+    /// Looks again: at the attempt alone, then at the whole trial.
+    private func confirm(
+        _ suspect: Trial, or whole: Trial, _ subject: inout some Subject, _ number: Int
+    ) async throws -> Disagreement? {
+        var failing: Trial?
+        for trial in [suspect, whole] where failing == nil {
+            if try await difference(trial, &subject) != nil { failing = trial }
+        }
+        guard let failing else { return nil }
+        var watched = subject
+        let smallest = try await failing.shrunk { trial in
+            try await difference(trial, &watched) != nil
+        }
+        subject = watched
+        let last = try await difference(smallest, &subject)
+        guard let (index, outcome) = last else { return nil }
+        return Disagreement(
+            subject: subject.name, seed: seed, policy: number, trial: smallest,
+            expected: smallest.expectedOutcome(of: smallest.attempts[index]), observed: outcome)
+    }
+
+    /// The first attempt that does not come out as the plan says, and how it does.
+    private func difference(
+        _ trial: Trial, _ subject: inout some Subject
+    ) async throws -> (Int, Outcome)? {
+        guard case .outcomes(let outcomes, _) = try await subject.observe(trial) else { return nil }
+        return trial.firstDifference(in: outcomes).map { ($0, outcomes[$0]) }
+    }
+}
+
+extension Trial {
+    /// The first attempt whose outcome is not the expected one.
+    package func firstDifference(in outcomes: [Outcome]) -> Int? {
+        zip(attempts, outcomes).enumerated().first { _, pair in
+            !expectedOutcome(of: pair.0).isMet(by: pair.1)
+        }?.offset
+    }
+}
+
+extension Disagreement: CustomStringConvertible {
+    package var description: String {
+        """
+        \(subject) disagrees with the model: seed \(seed), policy \(policy)
+          attempt   \(trial.attempts.map { "\($0)" }.joined(separator: "\n            "))
+          verdict   \(trial.attempts.last.map { "\(trial.plan.verdict(for: $0.flow))" } ?? "")
+          expected  \(expected)
+          observed  \(observed)
+          plan      \(trial.plan.peculiarities.joined(separator: "\n            "))
+        """
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Equivalence
+internal import LinuxKernel
+package import RedirectionEngine
+package import RedirectionModel
+
+/// A backend in this kernel, watched from all sides.
+package struct KernelSubject: Subject {
+    package let name: String
+    private let backend: any RedirectionBackend
+    /// What the backend is told instead of the plan: how a wrong compiler is made.
+    private let distort: @Sendable (RedirectionPlan) -> RedirectionPlan
+
+    package init(
+        _ name: String, _ backend: any RedirectionBackend,
+        distorting distort: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
+    ) {
+        self.name = name
+        self.backend = backend
+        self.distort = distort
+    }
+
+    package mutating func observe(_ trial: Trial) async throws -> Observation {
+        let surroundings = try Surroundings(for: trial)
+        var pod = try Pod(for: trial.plan, in: surroundings)
+        let outcome: Result<Observation, any Error>
+        do {
+            outcome = .success(try await observe(trial, &pod, surroundings))
+        } catch {
+            outcome = .failure(error)
+        }
+        try await backend.remove(from: pod.workload)
+        return try outcome.get()
+    }
+
+    private func observe(
+        _ trial: Trial, _ pod: inout Pod, _ surroundings: Surroundings
+    ) async throws -> Observation {
+        if trial.listensFirst { try pod.serve(trial) }
+        do throws(RedirectionError) {
+            try await backend.apply(distort(trial.plan), to: pod.workload)
+        } catch {
+            guard case .inexpressible(let part, _) = error else { throw error }
+            return .refused(part: part)
+        }
+        if !trial.listensFirst { try pod.serve(trial) }
+        var oddities: [String] = []
+        let outcomes = trial.attempts.map { attempt in
+            let begin = ContinuousClock.now
+            let outcome = probe(attempt, of: trial, pod, surroundings).observe()
+            let duration = ContinuousClock.now - begin
+            if duration > .milliseconds(500) { oddities.append("\(attempt) took \(duration)") }
+            return outcome
+        }
+        return .outcomes(outcomes, oddities: oddities)
+    }
+
+    private func probe(
+        _ attempt: Attempt, of trial: Trial, _ pod: Pod, _ surroundings: Surroundings
+    ) -> Probe {
+        let flow = attempt.flow
+        let target = surroundings.neighbor(having: flow.destination.address).services
+        let namespace =
+            switch attempt.origin {
+            case .pod: pod.namespace
+            case .peer: surroundings.neighbor(having: flow.source.address).namespace
+            case .guest: surroundings.guest ?? pod.namespace
+            }
+        let services =
+            pod.services(flow.protocol)
+            + [target[flow.protocol, flow.destination.port]].compactMap(\.self)
+        return Probe(
+            attempt: attempt,
+            patience: trial.expectedOutcome(of: attempt) == .dropped
+                ? .milliseconds(15) : .seconds(2),
+            keepsDestination: flow.direction == .inbound && trial.plan.inboundMode != .redirect,
+            services: services, namespace: namespace)
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import RedirectionModel
+
+extension MeshVocabulary {
+    private static let everyPort = "1-65535"
+    private static let everyNetwork = "0.0.0.0/0,::/0"
+
+    /// FSM and OSM differ in the prefix alone.
+    static func flomesh(prefix: String) -> MeshVocabulary {
+        let keys: [String: Meaning] = [
+            "outbound-port-exclusion-list": .field("outbound.exclude.ports"),
+            "inbound-port-exclusion-list": .field("inbound.exclude.ports"),
+            "outbound-port-inclusion-list": .field("outbound.include.ports"),
+            "inbound-port-inclusion-list": .field("inbound.include.ports"),
+            "outbound-ip-range-exclusion-list": .field("outbound.exclude.cidrs"),
+            "outbound-ip-range-inclusion-list": .field("outbound.include.cidrs"),
+            // The status port: probed from outside, so never redirected.
+            "port": .field("inbound.exclude.ports"),
+        ]
+        return MeshVocabulary(
+            keys: Dictionary(uniqueKeysWithValues: keys.map { (prefix + $0, $1) }))
+    }
+
+    static let istio = MeshVocabulary(
+        keys: [
+            "sidecar.istio.io/interceptionMode": .custom { text, policy in
+                switch text {
+                case "REDIRECT": policy.inbound.style = .redirect
+                case "TPROXY": policy.inbound.style = .transparent
+                case "NONE": policy.mode = PolicyMode.none
+                default:
+                    return [
+                        ValueProblem("is not a mode", allowed: "REDIRECT, TPROXY, NONE")
+                    ]
+                }
+                return []
+            },
+            "status.sidecar.istio.io/port": .custom { text, policy in
+                // 0 turns the status port off.
+                text == "0" ? [] : ValueText.put(text, "inbound.exclude.ports", &policy)
+            },
+            "traffic.sidecar.istio.io/includeOutboundIPRanges":
+                .includes("outbound.include.cidrs", everything: everyNetwork),
+            "traffic.sidecar.istio.io/excludeOutboundIPRanges": .field("outbound.exclude.cidrs"),
+            "traffic.sidecar.istio.io/includeOutboundPorts":
+                .includes("outbound.include.ports", everything: everyPort),
+            "traffic.sidecar.istio.io/excludeOutboundPorts": .field("outbound.exclude.ports"),
+            "traffic.sidecar.istio.io/includeInboundPorts":
+                .includes("inbound.include.ports", everything: everyPort),
+            "traffic.sidecar.istio.io/excludeInboundPorts": .field("inbound.exclude.ports"),
+            "traffic.sidecar.istio.io/excludeInterfaces": .custom { text, policy in
+                ValueText.put(text, "outbound.exclude.interfaces", &policy)
+                    + ValueText.put(text, "inbound.exclude.interfaces", &policy, quietly: true)
+            },
+            "traffic.sidecar.istio.io/kubevirtInterfaces": .custom(readVirtualInterfaces),
+            "istio.io/reroute-virtual-interfaces": .custom(readVirtualInterfaces),
+        ], closedPrefixes: ["traffic.sidecar.istio.io/"])
+
+    /// Names alone, separated by commas; on both annotations of Istio they add up.
+    private static let readVirtualInterfaces: @Sendable (String, inout Policy) -> [ValueProblem] = {
+        text, policy in
+        let before = policy.virtualInterfaces ?? []
+        let names = text.isEmpty ? [] : text.items(separatedBy: ",")
+        var read: Set<VirtualInterface> = []
+        let problems = names.problems { (name) throws(ValueProblem) in
+            read.insert(VirtualInterface(try ValueText.interface(name)))
+        }
+        policy.virtualInterfaces = before.union(read)
+        return problems.map { $0.whole(of: names) }
+    }
+
+    static let linkerd = MeshVocabulary(
+        keys: [
+            "config.linkerd.io/skip-inbound-ports": .field("inbound.exclude.ports"),
+            "config.linkerd.io/skip-outbound-ports": .field("outbound.exclude.ports"),
+            "config.linkerd.io/skip-subnets": .field("inbound.exclude.sources"),
+            "config.linkerd.io/proxy-uid": .field("sidecar.uids"),
+            "config.linkerd.io/proxy-gid": .field("sidecar.gids"),
+            "config.linkerd.io/inbound-port": .field("sidecar.inboundPort"),
+            "config.linkerd.io/outbound-port": .field("sidecar.outboundPort"),
+            "config.linkerd.io/admin-port": .custom { text, policy in
+                readServicePort(text, instead: 4191, &policy)
+            },
+            "config.linkerd.io/control-port": .custom { text, policy in
+                readServicePort(text, instead: 4190, &policy)
+            },
+        ], appliesToNamespaces: true)
+
+    /// Puts a port of the proxy's in the place of its usual one.
+    private static func readServicePort(
+        _ text: String, instead usual: UInt16, _ policy: inout Policy
+    ) -> [ValueProblem] {
+        do throws(ValueProblem) {
+            let port = try ValueText.port(text)
+            let ports = policy.sidecar.ports ?? [4190, 4191]
+            policy.sidecar.ports = ports.subtracting([usual]).union([port])
+            return []
+        } catch {
+            return [error]
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Equivalence
+import EquivalenceRig
+import KernelTestSupport
+import LinuxKernel
+import RedirectionModel
+import Testing
+
+/// Every mechanism does what the model says, shown by live traffic; docs/equivalence.md.
+@Suite(.requiresKernel) struct ProofTests {
+    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: ProofSettings.mechanisms)
+    func `live traffic meets the verdicts of the model`(_ mechanism: ProvenMechanism) async throws {
+        let file = TemporaryFile()
+        await #expect(processExitsWith: .success) { [mechanism, report = file.path as String] in
+            let settings = ProofSettings.current
+            try await withTestCgroup { cgroup in
+                let log = try ProofLog(mechanism.rawValue, report)
+                let (tally, found) = try await Prover(seed: settings.seed).prove(
+                    settings.policies, lanes: settings.lanes, reporting: log.progress
+                ) {
+                    KernelSubject(
+                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup))
+                }
+                try log.conclude(tally, found)
+                #expect(found == nil)
+                #expect(found != nil || tally.policies >= settings.policies)
+                // A run of this length meets all that the mechanism can carry out.
+                let missing = Reason.allCases.filter { tally.reasons[$0] == nil }
+                #expect(settings.policies < 300 || Set(missing) == mechanism.unreachable)
+            }
+        }
+        print(try readFile(file.path))
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Equivalence
+import EquivalenceRig
+import KernelTestSupport
+import LinuxKernel
+import RedirectionModel
+import Testing
+
+/// Compilers that are wrong in the kernel itself: live traffic must give every one away, and the
+/// case that does must be small enough to read.
+@Suite(.requiresKernel) struct WrongCompilerTests {
+    @Test(.timeLimit(.minutes(5)), arguments: WrongCompiler.allCases)
+    func `a wrong compiler is caught by live traffic`(_ compiler: WrongCompiler) async throws {
+        let file = TemporaryFile()
+        await #expect(processExitsWith: .success) { [compiler, report = file.path as String] in
+            try await withTestCgroup { cgroup in
+                let log = try ProofLog(compiler.rawValue, report)
+                let (tally, found) = try await Prover(seed: 3).prove(500, lanes: 1) {
+                    KernelSubject(
+                        compiler.rawValue,
+                        try await compiler.mechanism.make(attachingTo: cgroup),
+                        distorting: compiler.distort)
+                }
+                try log.conclude(tally, found)
+                let disagreement = try #require(found)
+                #expect(disagreement.trial.attempts.count == 1)
+                #expect(disagreement.trial.size <= 6, "\(disagreement)")
+            }
+        }
+        print(try readFile(file.path))
+    }
+}
+
+/// Mistakes, each made in the plan on its way to a mechanism that is right.
+enum WrongCompiler: String, CaseIterable, Codable, Sendable {
+    case swapsPorts = "the sidecar's ports are in each other's place"
+    case noFamilyGuard = "a family that passes is managed"
+    case dropPasses = "a family that is dropped passes"
+    case endsEarly = "a range of ports ends one early"
+    case beginsLate = "a range of ports begins one late"
+    case firstTwenty = "a list ends after twenty items"
+    case noGroups = "groups are forgotten"
+    case swapsSelections = "sources are looked up among destinations"
+    case alwaysAll = "both include lists must match, whatever the plan says"
+    case emptyIsNone = "an include list of nothing lets everything through"
+    case noSidecarPorts = "the sidecar's own ports are redirected"
+    case shortPrefixes = "networks are one bit too wide"
+
+    /// Each mechanism is somebody's, so that all are seen to be watched.
+    var mechanism: ProvenMechanism {
+        let all = ProvenMechanism.allCases
+        return all[(Self.allCases.firstIndex(of: self) ?? 0) % all.count]
+    }
+
+    var distort: @Sendable (RedirectionPlan) -> RedirectionPlan {
+        { plan in
+            var plan = plan
+            distort(&plan)
+            distort(&plan.outbound)
+            distort(&plan.inbound)
+            return plan
+        }
+    }
+
+    private func distort(_ plan: inout RedirectionPlan) {
+        switch self {
+        case .swapsPorts: swap(&plan.sidecar.outboundPort, &plan.sidecar.inboundPort)
+        case .noFamilyGuard:
+            plan.families = plan.families.mapValues { $0 == .pass ? .managed : $0 }
+        case .dropPasses: plan.families = plan.families.mapValues { $0 == .drop ? .pass : $0 }
+        case .noGroups:
+            plan.sidecar.gids = []
+            plan.excludedGIDs = []
+        case .swapsSelections:
+            swap(&plan.outbound.excludedNetworks, &plan.inbound.excludedNetworks)
+        case .noSidecarPorts: plan.sidecar.ownPorts = []
+        default: break
+        }
+    }
+
+    private func distort(_ selection: inout Selection) {
+        switch self {
+        case .endsEarly:
+            selection.excludedPorts = map(selection.excludedPorts) {
+                $0.lowerBound...($0.upperBound - 1)
+            }
+        case .beginsLate:
+            selection.excludedPorts = map(selection.excludedPorts) {
+                ($0.lowerBound + 1)...$0.upperBound
+            }
+        case .firstTwenty:
+            selection.excludedPorts = PortSet(selection.excludedPorts.ranges.prefix(20))
+        case .alwaysAll: selection.combination = .all
+        case .emptyIsNone:
+            if selection.includedPorts?.isEmpty == true { selection.includedPorts = nil }
+            if selection.includedNetworks?.isEmpty == true { selection.includedNetworks = nil }
+        case .shortPrefixes:
+            selection.excludedNetworks = Set(
+                selection.excludedNetworks.compactMap { network in
+                    CIDR(network.network, prefixLength: max(network.prefixLength - 1, 0))
+                })
+        default: break
+        }
+    }
+
+    /// Changes ranges, but not single ports.
+    private func map(
+        _ ports: PortSet, _ change: (ClosedRange<UInt16>) -> ClosedRange<UInt16>
+    ) -> PortSet {
+        PortSet(ports.ranges.map { $0.count == 1 ? $0 : change($0) })
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLibBPF
+package import LinuxKernel
+internal import SystemPackage
+
+extension BPFMap {
+    /// Opens the maps of the programs that act on `cgroup` as `type`, whoever attached them, there
+    /// or above: bpf(2), BPF_PROG_QUERY with BPF_F_QUERY_EFFECTIVE.
+    ///
+    /// A map's name is cut to the kernel's 15 bytes.
+    package static func maps(
+        ofProgramsOn cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> [BPFMap] {
+        var maps: [UInt32: BPFMap] = [:]
+        for program in try programs(on: cgroup, type) {
+            for id in try mapIDs(ofProgram: program) where maps[id] == nil {
+                let descriptor = OwnedDescriptor(
+                    taking: try kernel("bpf(BPF_MAP_GET_FD_BY_ID)") { bpf_map_get_fd_by_id(id) })
+                maps[id] = try BPFMap(taking: descriptor)
+            }
+        }
+        return maps.values.sorted { $0.id < $1.id }
+    }
+
+    private static func programs(
+        on cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> [UInt32] {
+        let directory = try cgroup.open()
+        // The kernel takes no more than 64 programs a cgroup and type (BPF_CGROUP_MAX_PROGS).
+        var ids = [UInt32](repeating: 0, count: 64)
+        var count = UInt32(ids.count)
+        var flags: UInt32 = 0
+        try kernel("bpf(BPF_PROG_QUERY, \(cgroup.path))") {
+            unsafe bpf_prog_query(
+                directory.rawValue, type.raw, UInt32(BPF_F_QUERY_EFFECTIVE), &flags, &ids, &count)
+        }
+        return Array(ids.prefix(Int(count)))
+    }
+
+    private static func mapIDs(ofProgram id: UInt32) throws(KernelError) -> [UInt32] {
+        let program = OwnedDescriptor(
+            taking: try kernel("bpf(BPF_PROG_GET_FD_BY_ID)") { bpf_prog_get_fd_by_id(id) })
+        var ids = [UInt32](repeating: 0, count: 64)
+        var info = bpf_prog_info()
+        var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+        info.nr_map_ids = UInt32(ids.count)
+        try kernel("bpf_obj_get_info_by_fd") {
+            unsafe ids.withUnsafeMutableBufferPointer { buffer in
+                info.map_ids = UInt64(UInt(bitPattern: buffer.baseAddress))
+                return unsafe bpf_obj_get_info_by_fd(program.rawValue, &info, &size)
+            }
+        }
+        return Array(ids.prefix(Int(info.nr_map_ids)))
+    }
+
+    /// Takes over a descriptor of a map, and its name from the kernel.
+    private convenience init(taking descriptor: consuming OwnedDescriptor) throws(KernelError) {
+        var info = bpf_map_info()
+        var size = UInt32(MemoryLayout<bpf_map_info>.size)
+        try kernel("bpf_obj_get_info_by_fd") { [number = descriptor.rawValue] in
+            unsafe bpf_obj_get_info_by_fd(number, &info, &size)
+        }
+        let name = unsafe withUnsafeBytes(of: info.name) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        try self.init(taking: descriptor, name: name)
+    }
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* swerve_owner.h - what happens when a socket is created in a pod. */
+#ifndef SWERVE_OWNER_H
+#define SWERVE_OWNER_H
+
+#include "swerve_outbound.h"
+
+/* linux/in.h of Linux 5.6; some build machines have an older one. */
+#define SWERVE_IPPROTO_MPTCP 262
+
+static __always_inline int swerve_record_owner(struct swerve_socket *socket, __u32 uid, __u32 gid)
+{
+	if (!socket) {
+		swerve_count(SWERVE_STAT_STORAGE_FULL);
+		return DENY;
+	}
+	socket->uid = uid;
+	socket->gid = gid;
+	socket->flags |= SWERVE_SOCKET_OWNER;
+	return ALLOW;
+}
+
+/*
+ * Owner identity is who created the socket, so remember it before the program drops privileges.
+ *
+ * A multipath socket connects its subflows where no hook sees them. It is refused as if the kernel
+ * had none, and programs fall back to TCP.
+ */
+static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u32 uid, __u32 gid)
+{
+	__u64 key = bpf_get_netns_cookie(ctx);
+	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
+
+	if (!pod)
+		return ALLOW;
+	if (ctx->protocol == SWERVE_IPPROTO_MPTCP) {
+		swerve_count(SWERVE_STAT_MPTCP_REFUSED);
+		return swerve_deny(EPROTONOSUPPORT);
+	}
+	if (ctx->protocol != IPPROTO_TCP &&
+	    (ctx->protocol != IPPROTO_UDP || !(pod->flags & SWERVE_POD_DNS_UDP)))
+		return ALLOW;
+	return swerve_record_owner(bpf_sk_storage_get(&swerve_sockets, ctx, NULL,
+						      BPF_SK_STORAGE_GET_F_CREATE),
+				   uid, gid);
+}
+
+#endif
