@@ -101,6 +101,11 @@ struct Pod {
         for family in AddressFamily.allCases {
             try guestLinks.addRoute(to: .all(family), via: World.bridgeAddresses[family])
         }
+        // To pass on it must ask for neighbors, from link-local addresses it need not wait for.
+        for name in World.interfaces + [World.bridge] {
+            try links.addAddress(linkLocalAddress, prefixLength: 64, to: name)
+            try namespace.waitUntilLocal(linkLocalAddress, on: name)
+        }
         try forward()
         for network in World.guestNetworks {
             for name in World.interfaces {
@@ -142,5 +147,7 @@ struct Pod {
     func services(_ transport: TransportProtocol) -> [Service] { services.all(transport) }
 }
 
+/// The pod, on any link.
+private let linkLocalAddress = IPAddress(bits: 0xfe80 << 112 + 2)
 /// The neighbor behind an interface, on the link alone.
 private let linkLocalGateway = IPAddress(bits: 0xfe80 << 112 + 1)

@@ -129,7 +129,7 @@ static __always_inline struct swerve_verdict swerve_ask_inbound(const struct swe
 {
 	ask->protocol = IPPROTO_TCP;
 	ask->ports = swerve_port_lists(pod->set, ask->port);
-	if (pod->flags & (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET))
+	if (pod->flags & (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET | SWERVE_POD_PASSTHROUGH))
 		ask->networks = swerve_networks(pod, &ask->peer);
 	return swerve_inbound(pod, ask);
 }

@@ -233,8 +233,9 @@ SWERVE_INLINE struct swerve_verdict swerve_outbound(const struct swerve_pod *pod
 }
 
 /*
- * Inbound. A connection whose source is the pod itself, or loopback, can only have come over the
- * loopback interface: the kernel drops such sources elsewhere as martians.
+ * Inbound. A connection whose source is the pod itself, or loopback, or what the sidecar hands on
+ * from, can only have come over the loopback interface: the kernel drops such sources elsewhere as
+ * martians.
  */
 SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 						   const struct swerve_question *ask)
@@ -244,7 +245,8 @@ SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 
 	if (!(pod->flags & SWERVE_POD_ENABLED))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
-	if (ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask))
+	if (ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask) ||
+	    (networks & SWERVE_NETWORK_PASSTHROUGH))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
 	verdict = swerve_preamble(pod, ask, &decided);
 	if (decided)
