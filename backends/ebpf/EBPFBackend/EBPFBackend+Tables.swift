@@ -29,50 +29,8 @@ extension EBPFBackend {
     ) throws(RedirectionError) -> [MapEntry] {
         let key = try key(of: workload)
         return try during("read the maps of \(workload.id)") { () throws(KernelError) in
-            guard let pod = try node.pods.lookup(key, as: swerve_pod.self) else { return [] }
-            return MapTable(
-                pod: pod, ports: try ports(ofSet: pod.set), networks: try networks(ofSet: pod.set),
-                owners: try owners(ofSet: pod.set)
-            ).entries
+            try node.readable.entries(of: key)
         }
-    }
-
-    private func ports(ofSet set: UInt32) throws(KernelError) -> [swerve_port_words] {
-        guard let id = try node.portSets.lookup(set, as: UInt32.self) else { return [] }
-        let map = try BPFMap.open(id: id, name: "swerve_ports")
-        var elements: [swerve_port_words] = []
-        for index in 0..<UInt32(map.maxEntries) {
-            elements.append(try map.lookup(index) ?? swerve_port_words())
-        }
-        return elements
-    }
-
-    private func networks(ofSet set: UInt32) throws(KernelError) -> [CIDR: UInt32] {
-        guard let id = try node.networkSets.lookup(set, as: UInt32.self) else { return [:] }
-        let map = try BPFMap.open(id: id, name: "swerve_networks")
-        var networks: [CIDR: UInt32] = [:]
-        for key in try map.keys(as: swerve_network_key.self) {
-            let address = IPAddress(key.addr)
-            let length = Int(key.prefixlen) - (address.family == .ipv4 ? 96 : 0)
-            guard let network = CIDR(address, prefixLength: length) else { continue }
-            networks[network] = try map.lookup(key)
-        }
-        return networks
-    }
-
-    private func owners(ofSet set: UInt32) throws(KernelError) -> [MapTable.Owner] {
-        var owners: [MapTable.Owner] = []
-        for key in try node.owners.keys(as: swerve_owner_key.self) where key.set == set {
-            guard let value = try node.owners.lookup(key, as: swerve_owner.self) else { continue }
-            let excluded = value.port_set == 0 ? [] : try ports(ofSet: value.port_set)
-            owners.append(
-                MapTable.Owner(
-                    isGroup: key.kind == SWERVE_OWNER_GID.rawValue,
-                    prefix: IDPrefix(
-                        first: UInt32(bigEndian: key.id), length: Int(key.prefixlen) - 64),
-                    flags: value.flags, ports: PolicyLists.ports(in: excluded, \.word.0)))
-        }
-        return owners
     }
 }
 

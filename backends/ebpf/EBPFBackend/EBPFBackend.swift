@@ -80,7 +80,7 @@ package actor EBPFBackend: RedirectionBackend {
     ) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
         let plan = rewrite(plan)
-        if let part = inexpressiblePart(of: plan) {
+        if let part = plan.partProgramsCannotSay(inbound) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
         guard plan.isEnabled else { return try await remove(from: workload) }
@@ -182,27 +182,6 @@ package actor EBPFBackend: RedirectionBackend {
         try during("ask for the namespace cookie of \(workload.id)") { () throws(KernelError) in
             try workload.namespace.cookie()
         }
-    }
-
-    /// The part of the plan these programs cannot carry out exactly, if there is one.
-    private func inexpressiblePart(of plan: RedirectionPlan) -> String? {
-        if !plan.outbound.excludedInterfaces.isEmpty || !plan.inbound.excludedInterfaces.isEmpty {
-            // connect(2) comes before routing: nobody knows the interface yet.
-            return "interface exclusion"
-        }
-        if plan.inboundMode != .redirect, inbound != .socketLookup {
-            // A rewritten port would be the sidecar's own destination.
-            return "transparent inbound by tc"
-        }
-        if !plan.virtualInterfaces.isEmpty {
-            // Its packets belong to no socket here, and sockets are all the programs see.
-            return "a virtual interface"
-        }
-        for family in AddressFamily.allCases where plan.routableAddresses(family).count > 1 {
-            // Which of them a connection comes from is decided by routes the programs cannot ask.
-            return "a workload with more than one \(family) address"
-        }
-        return nil
     }
 
     /// Tells a map that is full from other refusals.

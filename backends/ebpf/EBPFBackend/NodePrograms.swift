@@ -46,6 +46,13 @@ final class NodePrograms: Sendable {
         stats = try Self.map("swerve_stats", in: maps)
     }
 
+    /// Those that say what is installed.
+    var readable: NodeMaps {
+        NodeMaps(
+            pods: pods, portSets: portSets, networkSets: networkSets, owners: owners,
+            counts: counts)
+    }
+
     /// Loads and attaches an object after the other; they share the maps.
     private struct Loader {
         let cgroup: Cgroup

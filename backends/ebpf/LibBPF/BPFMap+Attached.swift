@@ -5,22 +5,22 @@ package import LinuxKernel
 internal import SystemPackage
 
 extension BPFMap {
-    /// Opens the maps of the programs that act on `cgroup` as `type`, whoever attached them, there
+    /// Opens the maps of each program that acts on `cgroup` as `type`, whoever attached it, there
     /// or above: bpf(2), BPF_PROG_QUERY with BPF_F_QUERY_EFFECTIVE.
     ///
     /// A map's name is cut to the kernel's 15 bytes.
     package static func maps(
         ofProgramsOn cgroup: Cgroup, _ type: BPFAttachType
-    ) throws(KernelError) -> [BPFMap] {
-        var maps: [UInt32: BPFMap] = [:]
-        for program in try programs(on: cgroup, type) {
-            for id in try mapIDs(ofProgram: program) where maps[id] == nil {
-                let descriptor = OwnedDescriptor(
-                    taking: try kernel("bpf(BPF_MAP_GET_FD_BY_ID)") { bpf_map_get_fd_by_id(id) })
-                maps[id] = try BPFMap(taking: descriptor)
+    ) throws(KernelError) -> [[BPFMap]] {
+        try programs(on: cgroup, type).map { program throws(KernelError) in
+            try mapIDs(ofProgram: program).map { id throws(KernelError) in
+                try BPFMap(
+                    taking: OwnedDescriptor(
+                        taking: try kernel("bpf(BPF_MAP_GET_FD_BY_ID)") {
+                            bpf_map_get_fd_by_id(id)
+                        }))
             }
         }
-        return maps.values.sorted { $0.id < $1.id }
     }
 
     private static func programs(
