@@ -19,7 +19,8 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists test check fmt lint clean install
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists test prove fuzz check \
+	fmt lint clean install
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +60,11 @@ SEED ?= 1
 prove: deps-test build-tests ## prove the mechanisms equal by live traffic: N=policies SEED=number (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" scripts/prove $(N) $(SEED) $(MECHANISM)
 
+FUZZ_SECONDS ?= 60
+
+fuzz: ## throw inputs at the readers of policies, guided by coverage (FUZZ_SECONDS=60)
+	$(Q)scripts/fuzz $(FUZZ_SECONDS)
+
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check
 
@@ -70,7 +76,7 @@ lint: ## the checks that need no build
 
 clean: ## remove everything that was built
 	$(Q)$(MAKE) -C bpf clean
-	$(Q)rm -rf .build .build-tools
+	$(Q)rm -rf .build .build-fuzz .build-tools
 
 install: build ## copy swerve into PREFIX/bin
 	$(Q)install -D -m 0755 .build/debug/swerve $(DESTDIR)$(PREFIX)/bin/swerve

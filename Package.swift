@@ -137,6 +137,7 @@ let package = Package(
                 "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", systemPackage,
             ]),
+        library("PolicyFuzzing", ["PolicyFile", "RedirectionModel"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
@@ -147,7 +148,10 @@ let package = Package(
             ]),
         tests(
             "PolicyFileTests",
-            ["KernelTestSupport", "LinuxKernel", "PolicyFile", "RedirectionModel"],
+            [
+                "KernelTestSupport", "LinuxKernel", "PolicyFile", "PolicyFuzzing",
+                "RedirectionModel",
+            ],
             resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
@@ -180,3 +184,13 @@ let package = Package(
             ]),
     ]
 )
+
+// libFuzzer brings its own main and wants everything instrumented: `make fuzz` builds apart.
+if Context.environment["SWERVE_FUZZ"] != nil {
+    package.products.append(.executable(name: "policy-fuzzer", targets: ["policy-fuzzer"]))
+    package.targets.append(
+        .executableTarget(
+            name: "policy-fuzzer",
+            dependencies: ["PolicyFile", "PolicyFuzzing", "RedirectionModel"],
+            path: "Tests/Fuzz", swiftSettings: strict))
+}

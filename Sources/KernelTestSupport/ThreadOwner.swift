@@ -16,6 +16,21 @@ package func asOwner<Value: ~Copyable>(
     return try body()
 }
 
+/// Runs `body` with the filesystem user and group of `owner`, which are what a socket's owner is;
+/// the real and effective ones stay root's, as in a set-user-ID program they stay its caller's.
+package func withFilesystemOwner<Value: ~Copyable>(
+    _ owner: Owner, _ body: () throws(KernelError) -> Value
+) throws(KernelError) -> Value {
+    try kernel("setfsuid(\(owner.uid))") {
+        clinux_assume_filesystem_owner(owner.uid, owner.gid)
+    }
+    defer {
+        let status = clinux_assume_filesystem_owner(0, 0)
+        precondition(status == 0, "cannot become root again: errno \(-status)")
+    }
+    return try body()
+}
+
 extension Owner {
     package static let root = Owner(uid: 0, gid: 0)
     /// Somebody the presets do not know.

@@ -157,11 +157,9 @@ package struct RouteNetlink: ~Copyable {
         try socket.request(message, "add local route to \(network)")
     }
 
-    /// Adds a unicast route: by a gateway, or straight out of an interface; the lowest `metric` is
-    /// preferred.
+    /// Adds a unicast route: by a gateway, or straight out of an interface.
     package mutating func addRoute(
-        to destination: CIDR, via gateway: IPAddress? = nil, out name: String? = nil,
-        metric: UInt32? = nil
+        to destination: CIDR, via gateway: IPAddress? = nil, out name: String? = nil
     ) throws(KernelError) {
         let output: UInt32? = try name.map { name throws(KernelError) in try index(of: name) }
         var message = NetlinkMessage(RTM_NEWROUTE, flags: Self.create)
@@ -178,7 +176,6 @@ package struct RouteNetlink: ~Copyable {
         }
         if let gateway { message.add(clibmnl_rta_gateway, gateway.wireBytes) }
         if let output { message.add(clibmnl_rta_oif, output) }
-        if let metric { message.add(clibmnl_rta_priority, metric) }
         try socket.request(message, "add route to \(destination)")
     }
 

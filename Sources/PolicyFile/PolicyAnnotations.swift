@@ -12,6 +12,11 @@ package enum PolicyAnnotations {
 
     static let prefix = "swerve.dev/"
 
+    /// The keys of a mesh's own that are read with its preset.
+    package static func keys(of preset: Preset.Name) -> [String] {
+        MeshVocabulary(of: preset).keys.keys.sorted()
+    }
+
     /// Reads what is said about redirection; `object` is whose annotations they are, for errors.
     ///
     /// `preset` is the one in effect where the annotations do not name one: its mesh's annotations
@@ -26,6 +31,7 @@ package enum PolicyAnnotations {
             reader.readOurs(key, text)
         }
         let ours = reader.policy
+        reader.ours = ours
         let vocabulary = MeshVocabulary(of: ours.preset ?? preset)
         reader.policy = Policy()
         if level == .pod || vocabulary.appliesToNamespaces {
@@ -45,6 +51,8 @@ private struct AnnotationReader {
 
     let source: String
     var policy = Policy()
+    /// What annotations of ours say, once they have been read.
+    var ours = Policy()
     var errors: [PolicyError] = []
 
     mutating func readOurs(_ key: String, _ text: String) {
@@ -78,6 +86,9 @@ private struct AnnotationReader {
             read(key, text == "*" ? everything : text, into: path, readsEmpty: true)
         case .custom(let read):
             report(key, .value(text), read(text, &policy))
+        case .unlessSaid(let path, let read):
+            let isSaid = PolicyField.byPath[path]?.write(ours) != nil
+            if !isSaid { report(key, .value(text), read(text)) }
         case .refused(let reason, let unless):
             if !unless.contains(text) { report(key, text, ValueProblem(reason)) }
         }

@@ -89,7 +89,12 @@ enum ValueText {
     }
 
     static func interface(_ text: String) throws(ValueProblem) -> InterfacePattern {
-        guard let pattern = InterfacePattern(text) else {
+        // The kernel takes more, but nobody means `eth*` or `!eth0` as a name.
+        let isOrdinary = text.utf8.allSatisfy { byte in
+            (48...57).contains(byte) || (97...122).contains(byte) || (65...90).contains(byte)
+                || Array("._-@+".utf8).contains(byte)
+        }
+        guard isOrdinary, let pattern = InterfacePattern(text) else {
             throw ValueProblem("is not an interface's name", allowed: interfaces)
         }
         return pattern

@@ -127,6 +127,8 @@ import Testing
         ("outbound: {exclude: {cidrs: [10.0.0.0/08]}}", "is not a network"),
         ("outbound: {exclude: {cidrs: [10.0.0.0/8, 10.0.0.0/8]}}", "is in the list already"),
         ("outbound: {exclude: {interfaces: [a/b]}}", "is not an interface's name"),
+        ("outbound: {exclude: {interfaces: [eth*]}}", "is not an interface's name"),
+        ("outbound: {exclude: {interfaces: [\"eth0,eth1\"]}}", "is not an interface's name"),
         ("outbound: {exclude: {interfaces: [\"\"]}}", "is not an interface's name"),
         ("outbound: {exclude: {ports: [80/sctp]}}", "names an unknown protocol"),
         ("outbound: {exclude: {ports: [50-60/udp]}}", "only DNS over UDP"),
@@ -193,6 +195,21 @@ import Testing
         for hidden in ["[\" #\", &a [1]]", "{\"k\":&a [1]}", "[x, 'it''s', &a 1]", "[a\"b, &a 1]"] {
             #expect(errors("mode: \(hidden)").joined().contains("is an anchor"), "\(hidden)")
         }
+    }
+
+    /// As large as may be, and wrong everywhere or repetitive: the work must stay linear.
+    @Test func `the largest files are read soon`() {
+        let count = 20_000
+        let start = ContinuousClock.now
+        let unknown = (0..<count).map { "unknown\($0): 1\n" }.joined()
+        #expect(errors(unknown).count == 100)
+        let names = (0..<count).map { "  - {uids: [\($0)], ports: [1]}\n" }.joined()
+        #expect(errors("outbound:\n exclude:\n  portsByUser:\n" + names) == [])
+        let wrong = String(repeating: "udpp,", count: 2 * count)
+        #expect(errors("dns: {protocols: [\(wrong)]}").count == 100)
+        let many = String(repeating: "1,", count: 300_000)
+        #expect(errors("dns: {protocols: [\(many)]}").joined().contains("250000 are allowed"))
+        #expect(ContinuousClock.now - start < .seconds(60))
     }
 
     @Test func `fifty thousand networks are read`() throws {

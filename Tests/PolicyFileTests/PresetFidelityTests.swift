@@ -3,6 +3,7 @@
 import FoundationEssentials
 import KernelTestSupport
 import LinuxKernel
+import PolicyFile
 import RedirectionModel
 import Testing
 
@@ -67,7 +68,7 @@ import Testing
         #expect(try differences() > 1)
     }
 
-    @Test func `every deviation is documented`() throws {
+    @Test func `every deviation, number and annotation is documented`() throws {
         let root = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }
         let bytes = try #require(FileManager.default.contents(atPath: root + "/docs/presets.md"))
         let page = String(decoding: bytes, as: UTF8.self)
@@ -81,6 +82,10 @@ import Testing
                 #expect(row.contains(" \(number) "), "\(preset.name)")
             }
             #expect(row.contains("\(preset.sidecar.uids)"))
+            for key in PolicyAnnotations.keys(of: preset.id) {
+                let name = key.drop { $0 != "/" }.dropFirst()
+                #expect(page.contains("\(name)`"), "\(key)")
+            }
         }
     }
 }

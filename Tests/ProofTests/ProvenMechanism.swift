@@ -27,8 +27,8 @@ enum ProvenMechanism: String, CaseIterable, Codable, Sendable {
     /// Reasons that only plans have which the mechanism refuses.
     var unreachable: Set<Reason> {
         switch self {
-        case .socketLookup, .trafficControl: [.dns, .passthrough, .uidPort, .interface]
-        case .nft, .legacy: [.dns, .passthrough, .uidPort]
+        case .socketLookup, .trafficControl: [.interface]
+        case .nft, .legacy: []
         }
     }
 }

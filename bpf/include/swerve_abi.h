@@ -101,7 +101,7 @@ enum swerve_pod_flag {
 	SWERVE_POD_PASS_OWN = 1 << 20,
 	/* pass-through sources are in the network set */
 	SWERVE_POD_PASSTHROUGH = 1 << 21,
-	/* the sidecar's marked sockets may have the client's address */
+	/* the sidecar may connect to the application from its client's address */
 	SWERVE_POD_TRANSPARENT = 1 << 22,
 };
 
@@ -117,11 +117,9 @@ struct swerve_pod {
 	__u16 outbound_port; /* host order */
 	__u16 inbound_port; /* host order */
 	__u16 dns_port; /* host order */
-	__u16 pad16;
 	__u8 family[2];
 	__u8 own_count;
-	__u8 pad;
-	__u32 mark; /* of the sidecar's sockets that borrow the client's address */
+	__u8 pad[7];
 	struct swerve_addr own[SWERVE_OWN_ADDRESSES];
 	/* the source a redirected connection shows, by family; zero: the kernel's choice */
 	struct swerve_addr source[2];
@@ -203,6 +201,8 @@ enum swerve_socket_flag {
 	SWERVE_SOCKET_FLOW = 1 << 3, /* the sidecar's end: it has entries in swerve_flows */
 	SWERVE_SOCKET_ASKED = 1 << 4, /* asked is the resolver its last captured query was for */
 	SWERVE_SOCKET_BOUND = 1 << 5, /* its source address is ours, not the application's choice */
+	SWERVE_SOCKET_ONWARD =
+		1 << 6, /* the sidecar's, with a client's address: it has a handshake entry */
 };
 
 struct swerve_socket {
@@ -229,8 +229,8 @@ struct swerve_handshake_key {
 };
 
 struct swerve_handshake {
-	__u64 cookie; /* of the application's socket */
-	struct swerve_endpoint origin;
+	__u64 cookie; /* of the socket that connects */
+	struct swerve_endpoint origin; /* port 0: handed on by the sidecar, to be left alone */
 	__u32 pad;
 };
 

@@ -78,19 +78,24 @@ static __always_inline bool swerve_is_unreachable(const struct swerve_question *
 	return true;
 }
 
-/* Asks whether the flow's source is one that the sidecar only hands connections on with. */
+/*
+ * Asks what the plan says about the flow's source. One that is not bound is the kernel's choice: for
+ * an own address that very address, for loopback the first of them.
+ */
 static __always_inline void swerve_ask_source(const struct swerve_pod *pod,
-					      const struct swerve_addr *bound,
 					      struct swerve_question *ask)
 {
-	struct swerve_addr source = *bound;
+	struct swerve_addr source = ask->source;
 
-	if (!(pod->flags & SWERVE_POD_PASSTHROUGH))
+	if (!(pod->flags & (SWERVE_POD_PASSTHROUGH | SWERVE_POD_TRANSPARENT)))
 		return;
-	if (!swerve_is_unspecified(bound))
-		ask->source_networks = swerve_networks(pod, &source);
-	else if (!swerve_is_loopback(&ask->peer) && !swerve_is_unspecified(&ask->peer))
-		ask->source_networks = swerve_networks(pod, &ask->peer);
+	if (swerve_is_unspecified(&source)) {
+		source = ask->peer;
+		if (swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer))
+			source.word[3] = swerve_family(&source) ? bpf_htonl(1) :
+								  bpf_htonl(INADDR_LOOPBACK);
+	}
+	ask->source_networks = swerve_networks(pod, &source);
 }
 
 static __always_inline void swerve_set_ipv4(struct bpf_sock_addr *ctx, __u32 addr, __u16 port)

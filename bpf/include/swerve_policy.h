@@ -26,6 +26,7 @@
 /* One flow, and what the maps say about it. */
 struct swerve_question {
 	struct swerve_addr peer; /* the destination outbound, the source inbound */
+	struct swerve_addr source; /* outbound: what the socket is bound to; zero: an own address */
 	__u32 protocol; /* IPPROTO_* */
 	__u32 uid;
 	__u32 gid;
@@ -34,6 +35,7 @@ struct swerve_question {
 	__u32 source_networks; /* the same for the source, outbound */
 	__u32 uid_flags; /* enum swerve_owner_flag */
 	__u32 gid_flags;
+	__u32 is_onward; /* inbound: the sidecar hands it on, from its client's address */
 	__u32 is_port_excluded; /* for this uid, over this protocol */
 	__u16 port; /* destination port, host order */
 	__u16 pad;
@@ -78,15 +80,22 @@ SWERVE_INLINE int swerve_is_unspecified(const struct swerve_addr *addr)
 	       (!swerve_family(addr) || !(addr->word[0] | addr->word[1] | addr->word[2]));
 }
 
-SWERVE_INLINE int swerve_is_own(const struct swerve_pod *pod, const struct swerve_question *ask)
+/* `networks` is what the network set says about the address. */
+SWERVE_INLINE int swerve_owns(const struct swerve_pod *pod, const struct swerve_addr *addr,
+			      __u32 networks)
 {
 	int i;
 
 	for (i = 0; i < SWERVE_OWN_ADDRESSES; i++) {
-		if (i < pod->own_count && swerve_same(&pod->own[i], &ask->peer))
+		if (i < pod->own_count && swerve_same(&pod->own[i], addr))
 			return 1;
 	}
-	return (ask->networks & SWERVE_NETWORK_OWN) != 0;
+	return (networks & SWERVE_NETWORK_OWN) != 0;
+}
+
+SWERVE_INLINE int swerve_is_own(const struct swerve_pod *pod, const struct swerve_question *ask)
+{
+	return swerve_owns(pod, &ask->peer, ask->networks);
 }
 
 SWERVE_INLINE int swerve_is_sidecar(const struct swerve_pod *pod, const struct swerve_question *ask)
@@ -150,6 +159,18 @@ SWERVE_INLINE int swerve_is_captured(const struct swerve_pod *pod,
 	       (ask->networks & SWERVE_NETWORK_DNS_SERVER) != 0;
 }
 
+/*
+ * Whether a sidecar that accepts transparently may be handing on a connection, from the client it has
+ * it from. What the pod calls itself comes from an address of its own.
+ */
+SWERVE_INLINE int swerve_is_borrowed(const struct swerve_pod *pod,
+				     const struct swerve_question *ask)
+{
+	return (pod->flags & SWERVE_POD_TRANSPARENT) && !swerve_is_loopback(&ask->source) &&
+	       !swerve_is_unspecified(&ask->source) &&
+	       !swerve_owns(pod, &ask->source, ask->source_networks);
+}
+
 /* The rules about destinations inside the pod, and about the sidecar's own sockets. */
 SWERVE_INLINE struct swerve_verdict swerve_within(const struct swerve_pod *pod,
 						  const struct swerve_question *ask, int is_sidecar,
@@ -160,6 +181,8 @@ SWERVE_INLINE struct swerve_verdict swerve_within(const struct swerve_pod *pod,
 
 	*decided = 1;
 	if ((loopback || own) && (ask->source_networks & SWERVE_NETWORK_PASSTHROUGH))
+		return swerve_say(SWERVE_PASS, SWERVE_REASON_PASSTHROUGH);
+	if (is_sidecar && own && swerve_is_borrowed(pod, ask))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_PASSTHROUGH);
 	if (is_sidecar && own && (pod->flags & SWERVE_POD_SELF_CALLS) &&
 	    !(ask->ports & (1 << SWERVE_PORTS_TUNNEL)))
@@ -221,7 +244,7 @@ SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 
 	if (!(pod->flags & SWERVE_POD_ENABLED))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
-	if (swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask))
+	if (ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
 	verdict = swerve_preamble(pod, ask, &decided);
 	if (decided)

@@ -29,7 +29,7 @@ static __always_inline void bound_source(const struct bpf_sock_addr *ctx, bool i
 	struct bpf_sock *sk = ctx->sk;
 
 	__builtin_memset(source, 0, sizeof(*source));
-	if (socket && (socket->flags & SWERVE_SOCKET_BOUND))
+	if (socket && (socket->flags & SWERVE_SOCKET_BOUND) && !sk->src_port)
 		return;
 	if (is_ipv4) {
 		swerve_map_ipv4(source, sk->src_ip4);
@@ -69,19 +69,15 @@ static __always_inline bool keep_source(struct bpf_sock_addr *ctx, bool is_ipv4,
 
 	if (ctx->sk->src_port || (swerve_is_zero(source) && !is_ours))
 		return true;
-	if (!bind_source(ctx, is_ipv4, source))
-		return false;
-	if (swerve_is_zero(source))
-		socket->flags &= ~SWERVE_SOCKET_BOUND;
-	else
-		socket->flags |= SWERVE_SOCKET_BOUND;
-	return true;
+	/* Once bound, the kernel keeps what it has for the application's choice: so this stays ours. */
+	socket->flags |= SWERVE_SOCKET_BOUND;
+	return bind_source(ctx, is_ipv4, source);
 }
 
 /* Records where the socket was going and turns it to the sidecar's `port`. */
 static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 				    const struct swerve_pod *pod, const struct swerve_question *ask,
-				    const struct swerve_addr *bound, __u16 port)
+				    __u16 port)
 {
 	struct swerve_socket *socket;
 	struct swerve_addr source;
@@ -92,9 +88,9 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 		return DENY;
 	}
 	swerve_natural_source(pod, ask, &source);
-	if (swerve_is_unspecified(bound) && swerve_is_unreachable(ask, &source))
+	if (swerve_is_unspecified(&ask->source) && swerve_is_unreachable(ask, &source))
 		return swerve_deny(ENETUNREACH);
-	if (swerve_is_unspecified(bound) && !keep_source(ctx, is_ipv4, socket, &source)) {
+	if (swerve_is_unspecified(&ask->source) && !keep_source(ctx, is_ipv4, socket, &source)) {
 		swerve_count(SWERVE_STAT_BIND_FAILED);
 		return DENY;
 	}
@@ -110,27 +106,31 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 	return ALLOW;
 }
 
-/* Leaves the connection alone, with a source of its own again if an earlier one was redirected. */
+/*
+ * Leaves the connection alone: with a source of its own again if an earlier one was redirected, and
+ * known to the inbound side if it comes from a client's address.
+ */
 static __always_inline int pass(struct bpf_sock_addr *ctx, bool is_ipv4,
+				const struct swerve_pod *pod, const struct swerve_question *ask,
 				struct swerve_socket *socket)
 {
 	struct swerve_addr none = {};
 
+	if (swerve_is_borrowed(pod, ask)) {
+		socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL,
+					    BPF_SK_STORAGE_GET_F_CREATE);
+		if (!socket) {
+			swerve_count(SWERVE_STAT_STORAGE_FULL);
+			return DENY;
+		}
+		socket->flags |= SWERVE_SOCKET_ONWARD;
+	}
 	if (socket && (socket->flags & SWERVE_SOCKET_BOUND) &&
 	    !keep_source(ctx, is_ipv4, socket, &none)) {
 		swerve_count(SWERVE_STAT_BIND_FAILED);
 		return DENY;
 	}
 	return ALLOW;
-}
-
-/* A connection of the sidecar with the client's address, to the application it is for. */
-static __always_inline bool is_handed_on(const struct bpf_sock_addr *ctx,
-					 const struct swerve_pod *pod,
-					 const struct swerve_question *ask)
-{
-	return (pod->flags & SWERVE_POD_TRANSPARENT) && ctx->sk->mark == pod->mark &&
-	       swerve_is_sidecar(pod, ask);
 }
 
 static __always_inline __u16 sidecar_port(const struct swerve_pod *pod, __u32 action)
@@ -152,7 +152,6 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	struct swerve_socket *socket;
 	struct swerve_verdict verdict;
-	struct swerve_addr bound;
 
 	if (!pod || (ask.protocol != IPPROTO_TCP &&
 		     (ask.protocol != IPPROTO_UDP || !(pod->flags & SWERVE_POD_DNS_UDP))))
@@ -161,17 +160,15 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 	if (socket) /* what an earlier connect(2) of this socket said no longer holds */
 		socket->flags &= SWERVE_SOCKET_OWNER | SWERVE_SOCKET_BOUND;
 	swerve_take_owner(socket, &ask);
-	bound_source(ctx, is_ipv4, socket, &bound);
-	swerve_ask_source(pod, &bound, &ask);
+	bound_source(ctx, is_ipv4, socket, &ask.source);
+	swerve_ask_source(pod, &ask);
 	verdict = swerve_ask_outbound(pod, &ask);
-	if (verdict.reason == SWERVE_REASON_SELF_CALL && is_handed_on(ctx, pod, &ask))
-		verdict = swerve_say(SWERVE_PASS, SWERVE_REASON_SIDECAR);
 	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)
 		return DENY;
 	if (verdict.action == SWERVE_PASS)
-		return pass(ctx, is_ipv4, socket);
-	return redirect(ctx, is_ipv4, pod, &ask, &bound, sidecar_port(pod, verdict.action));
+		return pass(ctx, is_ipv4, pod, &ask, socket);
+	return redirect(ctx, is_ipv4, pod, &ask, sidecar_port(pod, verdict.action));
 }
 
 SEC("cgroup/connect4")

@@ -9,7 +9,7 @@
  * Hook     sk_lookup on the pod's network namespace, one small program a pod: the hook cannot ask
  *          for the namespace's cookie, so the pod's key is in its read-only data
  * Needs    Linux 5.9
- * Reads    swerve_pods and its sets, swerve_listeners
+ * Reads    swerve_pods and its sets, swerve_handshakes, swerve_listeners
  * Writes   swerve_counts, swerve_stats
  * On error refuses the connection: nothing reaches the application around its sidecar.
  */
@@ -18,6 +18,20 @@
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile __u64 swerve_pod_key;
+
+/* A transparent sidecar's own connection, from an address that tells nothing. */
+static __always_inline bool is_onward(struct bpf_sk_lookup *ctx, const struct swerve_addr *peer)
+{
+	struct swerve_handshake_key key = {
+		.pod = swerve_pod_key,
+		.addr = *peer,
+		.port = ctx->remote_port,
+		.sidecar_port = bpf_htons(ctx->local_port),
+	};
+	const struct swerve_handshake *handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
+
+	return handshake && !handshake->origin.port;
+}
 
 /* Gives the connection to the first listener of `family`; false if it may not have it. */
 static __always_inline bool assign(struct bpf_sk_lookup *ctx, __u16 port, __u32 family)
@@ -55,6 +69,8 @@ int swerve_sk_lookup(struct bpf_sk_lookup *ctx)
 	if (!pod || ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
+	if (pod->flags & SWERVE_POD_TRANSPARENT)
+		ask.is_onward = is_onward(ctx, &ask.peer);
 	verdict = swerve_ask_inbound(pod, &ask);
 	swerve_decided(key, SWERVE_INBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)

@@ -104,6 +104,12 @@ ssize_t clinux_send(int fd, const void *_Nonnull bytes, size_t size, const uint8
  */
 int clinux_assume_owner(uid_t uid, gid_t gid);
 
+/*
+ * [nolibc] [errno] The same for the filesystem user and group alone, which a socket's owner is; Swift's
+ * Glibc has no setfsuid(2).
+ */
+int clinux_assume_filesystem_owner(uid_t uid, gid_t gid);
+
 /* [macro] CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns(). */
 uint64_t clinux_monotonic_nanoseconds(void);
 

@@ -26,6 +26,7 @@ package actor EBPFBackend: RedirectionBackend {
     private struct Installation {
         let set: UInt32
         let inboundPort: UInt16
+        let routing: TransparentRouting?
         let inbound: InboundAttachment
     }
 
@@ -110,21 +111,35 @@ package actor EBPFBackend: RedirectionBackend {
             attachment = try InboundAttachment(
                 inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
             try adoptListeners(on: port, key, workload)
-            try node.counts.initializePerCPU(key, swerve_counts())
+            try plan.transparentRouting?.install(in: workload.namespace)
+            try node.counts.setPerCPU(key, all: swerve_counts())
             try node.pods.update(key, entry)
         } catch {
             try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)
+            restoreRouting(old, in: workload)
             if old == nil { _ = try? node.counts.delete(key) }
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
         if let attachment {
-            installations[key] = Installation(set: set, inboundPort: port, inbound: attachment)
+            installations[key] = Installation(
+                set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment)
         }
         // From here on the new plan holds. Listeners that began meanwhile, unseen by programs and
         // scan alike, are looked for once more; should that fail, the next apply will.
         try? adoptListeners(on: port, key, workload)
         if let old { retire(old, key, for: port) }
+        if plan.transparentRouting == nil { restoreRouting(nil, in: workload) }
+    }
+
+    /// Puts back the routing of the replaced plan; none when it had none.
+    private func restoreRouting(_ old: Installation?, in workload: Workload) {
+        // What cannot be put back now is what the next apply or remove looks for.
+        if let routing = old?.routing {
+            try? routing.install(in: workload.namespace)
+        } else {
+            try? TransparentRouting.remove(from: workload.namespace)
+        }
     }
 
     /// Gives up what only the replaced plan needed, once no program can be reading it.
@@ -142,6 +157,7 @@ package actor EBPFBackend: RedirectionBackend {
             try node.counts.delete(key)
             if let entry { try forgetListeners(key, entry.inbound_port) }
             try removeFlows { $0.pod == key }
+            try TransparentRouting.remove(from: workload.namespace)
             guard let old = installations[key] else { return }
             try old.inbound.detach(from: workload.namespace)
             installations[key] = nil
@@ -174,7 +190,10 @@ package actor EBPFBackend: RedirectionBackend {
             // connect(2) comes before routing: nobody knows the interface yet.
             return "interface exclusion"
         }
-        if plan.inboundMode != .redirect { return "transparent inbound" }
+        if plan.inboundMode != .redirect, inbound != .socketLookup {
+            // A rewritten port would be the sidecar's own destination.
+            return "transparent inbound by tc"
+        }
         if !plan.virtualInterfaces.isEmpty {
             // Its packets belong to no socket here, and sockets are all the programs see.
             return "a virtual interface"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CSwerveABI
+internal import LinuxKernel
 internal import RedirectionModel
 
 extension RedirectionPlan {
@@ -18,7 +19,6 @@ extension RedirectionPlan {
         entry.outbound_port = sidecar.outboundPort
         entry.inbound_port = sidecar.inboundPort
         entry.dns_port = dns?.port ?? 0
-        if case .transparent(let mark, _) = inboundMode { entry.mark = mark }
         entry.family = (policy(for: .ipv4).value, policy(for: .ipv6).value)
         entry.source = (source(.ipv4), source(.ipv6))
         setOwnAddresses(of: &entry)
@@ -73,6 +73,14 @@ extension RedirectionPlan {
             (inbound.combination == .any, SWERVE_POD_IN_ANY),
         ]
         return conditions.filter(\.0).map(\.1)
+    }
+}
+
+extension RedirectionPlan {
+    /// What answers to borrowed source addresses need, when the plan is transparent inbound.
+    var transparentRouting: TransparentRouting? {
+        guard case .transparent(let mark, let table) = inboundMode else { return nil }
+        return TransparentRouting(mark: mark, table: table)
     }
 }
 
