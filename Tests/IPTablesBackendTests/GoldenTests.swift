@@ -93,4 +93,45 @@ struct Texts {
         ).output
         #expect(StockTool.words(listed) == StockTool.words(Texts(golden.plan).nft))
     }
+
+    @Test(arguments: GoldenPlan.all, [IPTablesBackend.Flavor.nft, .legacy])
+    func `what is installed reads back as what was planned`(
+        _ golden: GoldenPlan, _ flavor: IPTablesBackend.Flavor
+    ) async throws {
+        let workload = Workload(id: golden.name, namespace: try NetworkNamespace.create())
+        let lock = TemporaryFile()
+        let backend = IPTablesBackend(flavor, lockFile: lock.path)
+        let planned = RuleSet(golden.plan).listing(flavor)
+        let nothing = try await backend.listing(in: workload)
+        #expect(nothing.sections.isEmpty)
+        #expect(planned.changes(from: nothing).count == planned.sections.flatMap(\.lines).count)
+        try await backend.apply(golden.plan, to: workload)
+        let installed = try await backend.listing(in: workload)
+        #expect(planned.changes(from: installed) == [])
+        #expect(installed.changes(from: planned) == [])
+    }
+
+    @Test func `what somebody changed shows, and where`() async throws {
+        let plan = Preset.fsm.plan(ownAddresses: GoldenPlan.own)
+        let workload = Workload(id: "pod", namespace: try NetworkNamespace.create())
+        let lock = TemporaryFile()
+        let legacy = IPTablesBackend(.legacy, lockFile: lock.path)
+        let nft = IPTablesBackend(.nft)
+        try await legacy.apply(plan, to: workload)
+        try await nft.apply(plan, to: workload)
+        for words in [
+            "iptables-legacy -t nat -I SWERVE_OUTBOUND ! -d 192.0.2.1 -j ACCEPT",
+            "nft insert rule inet swerve outbound ct state new accept",
+        ] {
+            let result = try StockTool.run("sh", "-c", words, in: workload.namespace)
+            #expect(result == StockTool.Result(status: 0, output: ""))
+        }
+        let rules = RuleSet(plan)
+        let old = rules.listing(.legacy).changes(from: try await legacy.listing(in: workload))
+        #expect(old.map(\.line) == ["-A SWERVE_OUTBOUND [a rule of others]"])
+        let new = rules.listing(.nft).changes(from: try await nft.listing(in: workload))
+        #expect(new.count == 1)
+        #expect(new.first?.chain == "outbound")
+        #expect(new.first?.isAdded == false)
+    }
 }

@@ -92,6 +92,11 @@ package actor IPTablesBackend: RedirectionBackend {
         return routing == plan.routing ? plan.fingerprint : nil
     }
 
+    /// The rules that are in the kernel for the workload, as `RuleSet.listing` has a plan's.
+    package func listing(in workload: Workload) async throws(RedirectionError) -> RuleListing {
+        try await writer.listing(in: workload.namespace)
+    }
+
     // MARK: Routing
 
     private static func routing(

@@ -80,6 +80,28 @@ struct LegacyWriter: RuleWriter {
         return plan
     }
 
+    func listing(in namespace: NetworkNamespace) throws(RedirectionError) -> RuleListing {
+        RuleListing(
+            sections: try reading(namespace) { place throws(KernelError) in
+                try Self.sections(of: place)
+            })
+    }
+
+    /// Our jumps in the built-in chains, and our chains.
+    private static func sections(
+        of place: Place
+    ) throws(KernelError) -> [RuleListing.Section] {
+        let table = try XTable.open(place.name.rawValue, place.family)
+        let hooked = place.name.builtIn.map { chain in
+            (chain, table.readRules(of: chain).filter { $0?.target.leadsToUs ?? false })
+        }
+        let ours = table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }.sorted()
+        let chains = ours.map { ($0, table.readRules(of: $0)) }
+        return (hooked + chains).filter { !$0.1.isEmpty }.map { chain, rules in
+            RuleListing.Section(place.family, place.name, chain, rules)
+        }
+    }
+
     func counters(in namespace: NetworkNamespace) throws(RedirectionError) -> [RuleCount] {
         try rules(in: namespace).compactMap { chain, rule in
             Chain.Name(legacy: chain).map {
@@ -232,24 +254,36 @@ struct LegacyWriter: RuleWriter {
     private func rules(
         in namespace: NetworkNamespace
     ) throws(RedirectionError) -> [(chain: String, rule: XTable.InstalledRule)] {
-        try during("read legacy tables") { () throws(KernelError) in
-            try namespace.run { () throws(KernelError) in
-                try XTables.exclusively { () throws(KernelError) in
-                    var rules: [(chain: String, rule: XTable.InstalledRule)] = []
-                    for place in Self.places { rules += try self.rules(of: place) }
-                    return rules
-                }
+        try reading(namespace) { place throws(KernelError) in
+            let table = try XTable.open(place.name.rawValue, place.family)
+            return table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }.flatMap { chain in
+                table.rules(in: chain).map { (chain, $0) }
             }
         }
     }
 
-    private func rules(
-        of place: Place
-    ) throws(KernelError) -> [(chain: String, rule: XTable.InstalledRule)] {
-        guard try XTable.exists(place.name.rawValue, place.family) else { return [] }
-        let table = try XTable.open(place.name.rawValue, place.family)
-        return table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }.flatMap { chain in
-            table.rules(in: chain).map { (chain, $0) }
+    /// Collects what `body` finds in each table that is there.
+    private func reading<Found: Sendable>(
+        _ namespace: NetworkNamespace, _ body: (Place) throws(KernelError) -> [Found]
+    ) throws(RedirectionError) -> [Found] {
+        try during("read legacy tables") { () throws(KernelError) in
+            try namespace.run { () throws(KernelError) in
+                try XTables.exclusively { () throws(KernelError) in
+                    var found: [Found] = []
+                    for place in try Self.present() { found += try body(place) }
+                    return found
+                }
+            }
+        }
+    }
+}
+
+extension XTRule.Target {
+    /// Whether it leads to a chain of ours.
+    fileprivate var leadsToUs: Bool {
+        switch self {
+        case .jump(let chain), .goto(let chain): chain.hasPrefix(LegacyTable.prefix)
+        default: false
         }
     }
 }

@@ -88,6 +88,13 @@ struct NFTWriter: RuleWriter {
         return plan.flatMap(InstalledPlan.init)
     }
 
+    func listing(in namespace: NetworkNamespace) throws(RedirectionError) -> RuleListing {
+        try during("read table inet \(Self.table)") { () throws(KernelError) in
+            var connection = try NFTConnection.open(in: namespace)
+            return RuleListing(try connection.contents(of: Self.table))
+        }
+    }
+
     func counters(in namespace: NetworkNamespace) throws(RedirectionError) -> [RuleCount] {
         try rules(in: namespace).map { rule in
             RuleCount(

@@ -91,6 +91,7 @@ private struct NFTRuleListing {
         case .return: statements.append("return")
         case .jump(let chain): statements.append("jump \(chain)")
         case .goto(let chain): statements.append("goto \(chain)")
+        case .unknown(let name): statements.append("[\(name)]")
         }
     }
 

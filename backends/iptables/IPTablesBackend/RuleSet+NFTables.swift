@@ -3,12 +3,6 @@
 package import NFTables
 internal import RedirectionModel
 
-/// A chain of our nf_tables table and what is in it.
-package struct NFTChainContents: Hashable, Sendable {
-    package let chain: NFTChain
-    package let rules: [NFTRule]
-}
-
 extension RuleSet {
     /// The `inet` table everything lives in.
     package static let nftTable = "swerve"

@@ -18,6 +18,9 @@ protocol RuleWriter: Sendable {
         in namespace: NetworkNamespace
     ) async throws(RedirectionError) -> InstalledPlan?
 
+    /// The rules there, in the operator's words.
+    func listing(in namespace: NetworkNamespace) async throws(RedirectionError) -> RuleListing
+
     /// The chains and comments of the rules there and how many packets each has matched.
     func counters(in namespace: NetworkNamespace) async throws(RedirectionError) -> [RuleCount]
 }

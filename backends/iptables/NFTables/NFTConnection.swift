@@ -52,8 +52,8 @@ package struct NFTConnection: ~Copyable {
     }
 
     /// Asks for all objects of a kind.
-    private mutating func dump(
-        _ type: nf_tables_msg_types, _ table: String
+    mutating func dump(
+        _ type: nf_tables_msg_types, _ table: String, _ part: (type: Int, name: String)? = nil
     ) throws(KernelError) -> [[NetlinkAttribute]] {
         var message = NetlinkMessage(
             Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
@@ -61,6 +61,7 @@ package struct NFTConnection: ~Copyable {
         message.add(header: nfgenmsg(nfgen_family: NFTBatch.inet, version: 0, res_id: 0))
         // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
         message.add(Int(NFTA_RULE_TABLE.rawValue), table)
+        if let part { message.add(part.type, part.name) }
         let replies = try socket.dump(message, "list nf_tables table \(table)")
         // Kernels differ in whether they filter by table, so it is done again here.
         return replies.map { $0.netlinkAttributes(from: 20) }.filter { attributes in

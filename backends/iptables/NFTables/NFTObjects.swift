@@ -43,9 +43,17 @@ package struct NFTSet: Hashable, Sendable {
 
     /// Makes a set; what has ranges is looked up in network byte order.
     package init(_ key: Key, _ ranges: [Range]) {
+        self.init(key, ranges, isInterval: Self.needsOrder(key, ranges))
+    }
+
+    init(_ key: Key, _ ranges: [Range], isInterval: Bool) {
         self.key = key
         self.ranges = ranges
-        isInterval = key.isNetworkOrder || ranges.contains { $0.first != $0.last }
+        self.isInterval = isInterval
+    }
+
+    private static func needsOrder(_ key: Key, _ ranges: [Range]) -> Bool {
+        key.isNetworkOrder || ranges.contains { $0.first != $0.last }
     }
 
     /// The values from one to another, both of the key's length; a single value is both.
@@ -109,6 +117,8 @@ package enum NFTExpression: Hashable, Sendable {
     case `return`
     case jump(String)
     case goto(String)
+    /// One that we do not write, read from the kernel: somebody has been here.
+    case unknown(String)
 
     /// `enum nft_meta_keys`, those used.
     package enum Meta: UInt32, Hashable, Sendable {

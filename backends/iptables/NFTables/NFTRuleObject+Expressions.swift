@@ -20,6 +20,7 @@ extension NFTRuleObject {
         case .return: decide(NFT_RETURN.rawValue, nil)
         case .jump(let chain): decide(NFT_JUMP.rawValue, chain)
         case .goto(let chain): decide(NFT_GOTO.rawValue, chain)
+        case .unknown(let name): preconditionFailure("\(name) cannot be written")
         }
     }
 

@@ -13,7 +13,7 @@ internal import SystemPackage
 /// libiptc keeps its last error in a global, so tables are only used within `XTables.exclusively`.
 @safe
 package struct XTable: ~Copyable {
-    private let table: clibiptc_table
+    let table: clibiptc_table
     private let name: String
     package let family: AddressFamily
 
