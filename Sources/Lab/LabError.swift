@@ -9,6 +9,8 @@ package enum LabError: Error, Hashable {
     case noCgroup2
     case alreadyUp(pid: Int32)
     case notUp
+    /// The lab was built without redirection.
+    case notRedirected
     case unknownPod(String, known: [String])
     /// A process of the lab ended before it listened.
     case died(what: String, status: Int, log: String)
