@@ -103,13 +103,14 @@ let package = Package(
         library(
             "Lab",
             [
-                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", systemPackage,
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "RedirectionEngine",
+                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "PolicyFile",
+                "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
@@ -179,7 +180,8 @@ let package = Package(
         tests(
             "LabTests",
             [
-                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionEngine",
+                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "PolicyFile",
+                "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
             ]),
     ]

@@ -4,6 +4,7 @@ package import EBPFBackend
 internal import IPTablesBackend
 package import LinuxKernel
 package import RedirectionEngine
+package import RedirectionModel
 
 /// The mechanisms of this build: the one place that knows every backend by name.
 package enum Backends {
@@ -22,10 +23,23 @@ package enum Backends {
     }
 
     /// The mechanism to use, and why.
-    package static func choose(_ wish: Wish) async throws -> Choice {
+    package static func choose(_ wish: Wish, for plan: RedirectionPlan) throws -> Choice {
         let release = try kernelRelease()
         let version = KernelVersion(release: release) ?? KernelVersion(0, 0)
-        return try RedirectionEngine.choose(wish, among: assess(), on: version)
+        return try RedirectionEngine.choose(wish, among: assess(), on: version) { mechanism in
+            inspector(of: mechanism).refusal(of: plan)
+        }
+    }
+
+    /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
+    package static func inspector(
+        of mechanism: Mechanism, below cgroup: Cgroup? = nil
+    ) -> any PlanInspector {
+        switch mechanism {
+        case .ebpf: EBPFInspector(below: cgroup)
+        case .nft: IPTablesInspector(.nft)
+        case .legacy: IPTablesInspector(.legacy)
+        }
     }
 
     /// A node's own instance, for the workloads below `node`.

@@ -2,6 +2,7 @@
 
 internal import FoundationEssentials
 package import LinuxKernel
+internal import PolicyFile
 package import RedirectionEngine
 internal import RedirectionModel
 internal import SystemPackage
@@ -42,7 +43,7 @@ package final class Lab: Sendable {
         return try await withTaskCancellationHandler {
             do {
                 try await LabClaim.make(for: identity) { try guardian.start() }
-                let builder = LabBuilder(configuration, identity, processes)
+                let builder = try LabBuilder(configuration, identity, processes)
                 let value = try await body(builder.build(progress))
                 try guardian.finish()
                 return value
@@ -75,13 +76,16 @@ private struct LabBuilder: Sendable {
     let configuration: LabConfiguration
     let identity: LabIdentity
     let processes: LabProcesses
+    /// The sidecar of every pod, as the policy has it.
+    let sidecar: Sidecar
 
     init(
         _ configuration: LabConfiguration, _ identity: LabIdentity, _ processes: LabProcesses
-    ) {
+    ) throws {
         self.configuration = configuration
         self.identity = identity
         self.processes = processes
+        sidecar = try configuration.policy.resolved(ownAddresses: []).plan.sidecar
     }
 
     private var topology: LabTopology { configuration.topology }
@@ -92,7 +96,9 @@ private struct LabBuilder: Sendable {
         try OwnedDescriptor.open(hosts, .replace).write(topology.hosts)
         _ = try OwnedDescriptor.open(records, .replace)
         let choice: Choice? =
-            if let wish = configuration.wish { try await Backends.choose(wish) } else { nil }
+            if let wish = configuration.wish {
+                try Backends.choose(wish, for: try plan(of: topology.nodes.flatMap(\.pods)[0]))
+            } else { nil }
 
         progress("building two nodes and \(topology.nodes.flatMap(\.pods).count) pods")
         let network = try LabNetwork.build(topology)
@@ -140,22 +146,26 @@ private struct LabBuilder: Sendable {
             backends[node.name] = backend
             for pod in node.pods {
                 guard let namespace = network.pods[pod.name] else { continue }
-                let plan = configuration.preset.plan(ownAddresses: Set(pod.addresses))
                 let workload = Workload(id: pod.name, namespace: namespace)
-                try await backend.apply(plan, to: workload)
+                try await backend.apply(try plan(of: pod), to: workload)
             }
         }
         return backends
+    }
+
+    private func plan(of pod: LabTopology.Pod) throws(PolicyConflicts) -> RedirectionPlan {
+        try configuration.policy.resolved(ownAddresses: Set(pod.addresses)).plan
     }
 
     private func startSidecars(
         _ network: LabNetwork
     ) throws -> [String: LabProcesses.Server] {
         try servers(network) { pod, birth in
-            birth.arguments = configuration.sidecarArguments(in: pod.name)
-            birth.environment += configuration.sidecarEnvironment(in: pod.name)
-            if configuration.sidecarCommand != nil { birth.owner = configuration.owner }
-            let sidecar = configuration.preset.sidecar
+            birth.arguments = configuration.sidecarArguments(in: pod.name, as: sidecar)
+            birth.environment += configuration.sidecarEnvironment(in: pod.name, as: sidecar)
+            if configuration.sidecarCommand != nil {
+                birth.owner = LabConfiguration.owner(of: sidecar)
+            }
             let isOurs = configuration.sidecarCommand == nil
             return ("sidecar", isOurs, [sidecar.outboundPort, sidecar.inboundPort])
         }
@@ -203,7 +213,7 @@ private struct LabBuilder: Sendable {
     private func describe(
         _ choice: Choice?, _ network: LabNetwork, _ sidecars: [String: LabProcesses.Server],
         _ applications: [String: LabProcesses.Server]
-    ) throws(KernelError) -> LabState {
+    ) throws -> LabState {
         var pods: [LabState.Pod] = []
         for node in topology.nodes {
             for pod in node.pods {
@@ -220,7 +230,8 @@ private struct LabBuilder: Sendable {
         return LabState(
             name: "\(identity)", owner: identity.owner, mechanism: choice?.mechanism,
             reason: choice?.reason ?? "redirection is off", inbound: configuration.inbound,
-            sidecarCommand: configuration.sidecarCommand, cgroup: try identity.cgroup().path,
+            sidecarCommand: configuration.sidecarCommand,
+            policy: PolicyFile.render(configuration.policy), cgroup: try identity.cgroup().path,
             hosts: hosts, records: records, pods: pods)
     }
 }

@@ -10,7 +10,8 @@ package struct LabConfiguration: Sendable {
     /// The mechanism; `nil` turns redirection off.
     package var wish: Wish?
     package var inbound = InboundMethod.preferred
-    package var preset = Preset.fsm
+    /// What all pods' policy is; its mode counts where no mechanism is asked for.
+    package var policy = Policy()
     /// A shell command to run as every pod's sidecar, in place of our own.
     package var sidecarCommand: String?
     /// The `swerve` program, which is also the sidecar, the application and the guard.
@@ -33,8 +34,8 @@ package struct LabConfiguration: Sendable {
 
     /// The sidecar's command line in `pod`: ours, or the one that was given with its
     /// placeholders filled in.
-    func sidecarArguments(in pod: String) -> [String] {
-        let sidecar = preset.sidecar
+    func sidecarArguments(in pod: String, as sidecar: Sidecar) -> [String] {
+        let owner = Self.owner(of: sidecar)
         guard let sidecarCommand else {
             return [
                 executable, "sidecar", "--pod", pod, "--outbound", "\(sidecar.outboundPort)",
@@ -51,17 +52,17 @@ package struct LabConfiguration: Sendable {
         return ["/bin/sh", "-c", command]
     }
 
-    func sidecarEnvironment(in pod: String) -> [String] {
+    func sidecarEnvironment(in pod: String, as sidecar: Sidecar) -> [String] {
         [
-            "SWERVE_POD=\(pod)", "SWERVE_OUTBOUND_PORT=\(preset.sidecar.outboundPort)",
-            "SWERVE_INBOUND_PORT=\(preset.sidecar.inboundPort)",
+            "SWERVE_POD=\(pod)", "SWERVE_OUTBOUND_PORT=\(sidecar.outboundPort)",
+            "SWERVE_INBOUND_PORT=\(sidecar.inboundPort)",
             "SWERVE_APP_PORT=\(LabTopology.applicationPort)",
         ]
     }
 
-    /// Who the sidecar runs as: the preset's first uid, and the group of the same number.
-    var owner: Owner {
-        let uid = preset.sidecar.uids.first ?? 1500
-        return Owner(uid: uid, gid: preset.sidecar.gids.first ?? uid)
+    /// Who the sidecar runs as: its first uid, and the group of the same number.
+    static func owner(of sidecar: Sidecar) -> Owner {
+        let uid = sidecar.uids.first ?? 1500
+        return Owner(uid: uid, gid: sidecar.gids.first ?? uid)
     }
 }

@@ -3,6 +3,7 @@
 package import EBPFBackend
 internal import FoundationEssentials
 package import LinuxKernel
+package import PolicyFile
 package import RedirectionEngine
 package import RedirectionModel
 
@@ -29,10 +30,17 @@ package struct LabState: Hashable, Sendable, Codable {
     package var inbound: InboundMethod
     /// The command that stands in for our sidecar, whose records are then missing.
     package var sidecarCommand: String?
+    /// The pods' policy, as a policy file.
+    package var policy: String
     package var cgroup: String
     package var hosts: String
     package var records: String
     package var pods: [Pod]
+
+    /// What `policy` says.
+    package func readPolicy() throws(PolicyErrors) -> Policy {
+        try PolicyFile.parse(Array(policy.utf8), named: name)
+    }
 
     /// The pod with this name.
     package func pod(_ name: String) throws(LabError) -> Pod {

@@ -32,7 +32,7 @@ struct LabUpCommand: ParsableCommand {
     var announce = false
 
     func run() throws {
-        let configuration = options.configuration(.up)
+        let configuration = try options.configuration(.up)
         guard foreground else {
             let arguments = ["lab", "up", "--foreground", "--announce"] + options.arguments
             try runInterruptibly {
@@ -72,7 +72,7 @@ struct LabRunCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let configuration = options.configuration(.run)
+        let configuration = try options.configuration(.run)
         let view = RunView(json: json)
         let options = options
         try runInterruptibly {

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
+internal import RedirectionModel
 
 enum MechanismArgument: String, ExpressibleByArgument, CaseIterable {
     case ebpf, nft, legacy, auto, none
@@ -30,6 +31,9 @@ struct LabOptions: ParsableArguments {
             """)
     var mechanism: MechanismArgument?
 
+    @Option(help: "A policy file for all pods; its mode counts where --mechanism is not given.")
+    var policy: String?
+
     @Option(
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
     var inbound: InboundMethod?
@@ -45,8 +49,11 @@ struct LabOptions: ParsableArguments {
             valueName: "command"))
     var sidecar: String?
 
-    func configuration(_ purpose: LabIdentity.Purpose) -> LabConfiguration {
-        var configuration = LabConfiguration((mechanism ?? .auto).wish)
+    func configuration(_ purpose: LabIdentity.Purpose) throws -> LabConfiguration {
+        let policy = try policy.map(readPolicy) ?? Policy()
+        let wish = mechanism?.wish ?? (policy.mode ?? .auto).wish
+        var configuration = LabConfiguration(mechanism == MechanismArgument.none ? nil : wish)
+        configuration.policy = policy
         if let inbound { configuration.inbound = inbound }
         configuration.sidecarCommand = sidecar
         configuration.purpose = purpose
@@ -62,6 +69,9 @@ struct LabOptions: ParsableArguments {
         if let inbound, inbound != lab.inbound {
             throw LabError.otherLab("has --inbound \(lab.inbound.rawValue)")
         }
+        if let policy, try readPolicy(policy) != lab.readPolicy() {
+            throw LabError.otherLab("has another policy than \(policy)")
+        }
         if let sidecar, sidecar != lab.sidecarCommand {
             throw LabError.otherLab("has another sidecar")
         }
@@ -70,8 +80,23 @@ struct LabOptions: ParsableArguments {
     /// The options again, for another process.
     var arguments: [String] {
         (mechanism.map { ["--mechanism", $0.rawValue] } ?? [])
+            + (policy.map { ["--policy", $0] } ?? [])
             + (inbound.map { ["--inbound", $0.rawValue] } ?? [])
             + (sidecar.map { ["--sidecar", $0] } ?? [])
+    }
+}
+
+extension PolicyMode {
+    /// What to ask the engine for; `nil` is no redirection.
+    var wish: Wish? {
+        switch self {
+        case .auto: .automatic
+        case .ebpf: .exactly(.ebpf)
+        case .iptables: .oneOf([.nft, .legacy])
+        case .nft: .exactly(.nft)
+        case .legacy: .exactly(.legacy)
+        case .none: nil
+        }
     }
 }
 

@@ -21,6 +21,9 @@ struct LabView {
         let mechanism = lab.mechanism.map { "\($0)" } ?? "none"
         Console.say("lab        \(lab.name) (pid \(lab.owner.pid))")
         Console.say("mechanism  \(mechanism) (\(lab.reason))")
+        if let preset = try? lab.readPolicy().preset {
+            Console.say("policy     preset \(preset.rawValue)")
+        }
         Console.say("sidecar    \(lab.sidecarCommand ?? "built in")\n")
         var table = Table(["pod", "node", "addresses", "sidecar", "application"])
         for pod in lab.pods {

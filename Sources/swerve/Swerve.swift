@@ -53,7 +53,8 @@ struct Swerve: ParsableCommand {
             """,
         version: Version.text,
         subcommands: [
-            ProbeCommand.self, DemoCommand.self, LabCommand.self, VersionCommand.self,
+            ProbeCommand.self, PlanCommand.self, ExplainCommand.self, CountersCommand.self,
+            DemoCommand.self, LabCommand.self, VersionCommand.self,
             SidecarCommand.self, GreetingCommand.self,
         ])
 }

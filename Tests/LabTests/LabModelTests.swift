@@ -2,6 +2,7 @@
 
 import EBPFBackend
 import LinuxKernel
+import PolicyFile
 import RedirectionEngine
 import RedirectionModel
 import SidecarProxy
@@ -82,7 +83,8 @@ private func record(
         }
         return LabState(
             name: "", owner: ProcessIdentity(pid: 1, startTime: 1),
-            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .socketLookup, cgroup: "",
+            mechanism: mechanism ? .ebpf : nil, reason: "", inbound: .socketLookup,
+            policy: PolicyFile.render(Policy()), cgroup: "",
             hosts: "",
             records: "", pods: pods)
     }
@@ -183,7 +185,7 @@ private func record(
         var configuration = LabConfiguration(nil, executable: "/swerve")
         configuration.sidecarCommand = "proxy -o {outbound} -i {inbound} -n {pod} -a {app}"
         #expect(
-            configuration.sidecarArguments(in: "curl") == [
+            configuration.sidecarArguments(in: "curl", as: Preset.fsm.sidecar) == [
                 "/bin/sh", "-c", "proxy -o 15001 -i 15003 -n curl -a 8080",
             ])
     }

@@ -28,7 +28,8 @@ package struct EBPFInspector: PlanInspector {
     ) throws(RedirectionError) -> [String] {
         try check(plan)
         let entries = EBPFBackend.deciding(flow, under: plan, inbound: inbound)
-        return entries.isEmpty ? ["no map entry: the programs leave it alone"]
+        return entries.isEmpty
+            ? ["no map entry: the programs leave it alone"]
             : entries.map { "\($0)" }
     }
 

@@ -14,6 +14,8 @@ package actor IPTablesBackend: RedirectionBackend {
     package enum Flavor: Sendable {
         case nft
         case legacy
+
+        var mechanism: Mechanism { self == .nft ? .nft : .legacy }
     }
 
     package nonisolated let mechanism: Mechanism
@@ -30,14 +32,12 @@ package actor IPTablesBackend: RedirectionBackend {
     ) {
         self.flavor = flavor
         self.compile = compile
-        switch flavor {
-        case .nft:
-            mechanism = .nft
-            writer = NFTWriter()
-        case .legacy:
-            mechanism = .legacy
-            writer = LegacyWriter(lockFile: lockFile, patience: patience)
-        }
+        mechanism = flavor.mechanism
+        writer =
+            switch flavor {
+            case .nft: NFTWriter()
+            case .legacy: LegacyWriter(lockFile: lockFile, patience: patience)
+            }
     }
 
     /// Makes the workload's traffic follow `plan`; one that is off leaves nothing installed.
@@ -98,6 +98,13 @@ package actor IPTablesBackend: RedirectionBackend {
     }
 
     // MARK: Routing
+
+    /// The routing that stands beside the workload's rules.
+    nonisolated func routing(
+        of workload: Workload
+    ) throws(RedirectionError) -> RuleSet.Routing? {
+        try Self.routing(in: workload.namespace)
+    }
 
     private static func routing(
         in namespace: NetworkNamespace

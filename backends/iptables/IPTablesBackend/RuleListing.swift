@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import NFTables
+internal import RedirectionEngine
 internal import RedirectionModel
 internal import XTables
 
@@ -14,34 +15,6 @@ package struct RuleListing: Hashable, Sendable {
     }
 
     package let sections: [Section]
-
-    /// A line of a difference: in the first listing alone, in the second alone, or in both.
-    package struct Change: Hashable, Sendable {
-        package let isAdded: Bool
-        package let table: String
-        package let chain: String
-        package let line: String
-    }
-
-    /// What has to be removed from `installed` and added to it to make it this one, order
-    /// included, chain by chain.
-    package func changes(from installed: RuleListing) -> [Change] {
-        func lines(_ listing: RuleListing, _ section: Section) -> [String] {
-            listing.sections.first { $0.table == section.table && $0.chain == section.chain }?
-                .lines ?? []
-        }
-        let gone = installed.sections.filter { lines(self, $0).isEmpty }
-        return (sections + gone).flatMap { section in
-            lines(self, section).difference(from: lines(installed, section)).map { change in
-                switch change {
-                case .insert(_, let line, _):
-                    Change(isAdded: true, table: section.table, chain: section.chain, line: line)
-                case .remove(_, let line, _):
-                    Change(isAdded: false, table: section.table, chain: section.chain, line: line)
-                }
-            }
-        }
-    }
 }
 
 extension RuleSet {
@@ -83,5 +56,39 @@ extension RuleListing.Section {
         table = "\(family) \(name)"
         self.chain = chain
         lines = rules.map { "-A \(chain) " + ($0?.description(family) ?? "[a rule of others]") }
+    }
+}
+
+extension RenderedPlan {
+    /// Rules as files that nft(8) and iptables-restore(8) take, a section a table.
+    init(_ listing: RuleListing, _ flavor: IPTablesBackend.Flavor) {
+        let names = listing.sections.map(\.table)
+        let tables = names.enumerated().filter { names.firstIndex(of: $0.element) == $0.offset }
+        self.init(
+            tables.map { _, table in
+                let chains = listing.sections.filter { $0.table == table }
+                return switch flavor {
+                case .nft: Section(table, Self.nftLines(table, chains))
+                case .legacy: Section(table, Self.legacyLines(table, chains))
+                }
+            })
+    }
+
+    private static func nftLines(_ table: String, _ chains: [RuleListing.Section]) -> [String] {
+        let blocks = chains.map { chain in
+            ["\tchain \(chain.chain) {"] + chain.lines.map { "\t\t\($0)" } + ["\t}"]
+        }
+        return ["\(table) {"] + blocks.joined(separator: [""]) + ["}"]
+    }
+
+    private static func legacyLines(
+        _ table: String, _ chains: [RuleListing.Section]
+    ) -> [String] {
+        let name = table.split(separator: " ").last.map { String($0) } ?? table
+        let declared = chains.map { chain in
+            let isOurs = chain.chain.hasPrefix(LegacyTable.prefix)
+            return ":\(chain.chain) \(isOurs ? "-" : "ACCEPT") [0:0]"
+        }
+        return ["*\(name)"] + declared + chains.flatMap(\.lines) + ["COMMIT"]
     }
 }

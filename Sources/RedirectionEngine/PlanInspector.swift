@@ -21,8 +21,10 @@ package struct RenderedPlan: Hashable, Sendable, Codable {
     package init(_ sections: [Section]) { self.sections = sections }
 }
 
-/// Tells what a mechanism would do, without doing it.
-package protocol PlanRenderer: Sendable {
+/// Tells what a mechanism would do, and what it has done, without doing anything.
+///
+/// It needs no backend that runs: what is installed is asked of the kernel.
+package protocol PlanInspector: Sendable {
     var mechanism: Mechanism { get }
 
     /// What `apply` would install.
@@ -37,6 +39,21 @@ package protocol PlanRenderer: Sendable {
 
     /// What is installed in the workload, in the form `render` gives; `nil` for nothing.
     func installed(in workload: Workload) async throws(RedirectionError) -> RenderedPlan?
+
+    /// How often each row of the verdict table has decided in the workload.
+    func counters(in workload: Workload) async throws(RedirectionError) -> ReasonCounters
+}
+
+extension PlanInspector {
+    /// Why `apply` would refuse the plan on any kernel, or `nil`.
+    package func refusal(of plan: RedirectionPlan) -> String? {
+        do throws(RedirectionError) {
+            _ = try render(plan)
+            return nil
+        } catch {
+            return "\(error)"
+        }
+    }
 }
 
 extension RenderedPlan {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import FoundationEssentials
+internal import Lab
+internal import LinuxKernel
+internal import PolicyFile
+internal import RedirectionEngine
+internal import RedirectionModel
+
+extension IPAddress: ExpressibleByArgument {
+    package init?(argument: String) { self.init(argument) }
+}
+
+/// `key=value`, as kubectl(1) takes annotations.
+struct AnnotationArgument: ExpressibleByArgument {
+    let key: String
+    let value: String
+
+    init?(argument: String) {
+        guard let equals = argument.firstIndex(of: "="), equals > argument.startIndex else {
+            return nil
+        }
+        key = String(argument[..<equals])
+        value = String(argument[argument.index(after: equals)...])
+    }
+}
+
+/// Whose plan, in options: that of a policy, and of a workload it is for.
+struct PlanArguments: ParsableArguments {
+    @Argument(help: "A pod of the lab that is up: its policy, its addresses.")
+    var pod: String?
+
+    @Option(name: [.short, .customLong("file")], help: "A policy file; docs/policy.md tells how.")
+    var file: String?
+
+    @Option(
+        help: ArgumentHelp("An annotation of the pod; repeat it.", valueName: "key=value"))
+    var annotation: [AnnotationArgument] = []
+
+    @Option(help: "An address of the workload, repeat it (default: those it has).")
+    var address: [IPAddress] = []
+
+    @Option(help: "The workload's network namespace, such as /run/netns/web.")
+    var netns: String?
+
+    func validate() throws {
+        if pod != nil, netns != nil {
+            throw ValidationError("\(pod ?? "") and --netns name two workloads; name one")
+        }
+    }
+
+    /// A plan, and the workload it is for where one was named.
+    struct Resolved {
+        let policy: ResolvedPolicy
+        let workload: Workload?
+        /// The workload's own cgroup, where it is known.
+        let cgroup: Cgroup?
+        let ownAddresses: Set<IPAddress>
+
+        var plan: RedirectionPlan { policy.plan }
+    }
+
+    func resolve() throws -> Resolved {
+        let lab = try pod.map { _ in try LabState.require() }
+        let labPod = try pod.flatMap { try lab?.pod($0) }
+        let workload = try (labPod?.namespace ?? netns).map { path in
+            Workload(id: labPod?.name ?? path, namespace: try NetworkNamespace.open(path))
+        }
+        var policy = try lab?.readPolicy() ?? Policy()
+        if let file { policy = policy.overlaid(by: try readPolicy(file)) }
+        policy = policy.overlaid(by: try annotations(under: policy.preset ?? .fsm))
+        let own = try Set(address.isEmpty ? (workload?.addresses() ?? []) : address)
+        return Resolved(
+            policy: try policy.resolved(ownAddresses: own), workload: workload,
+            cgroup: labPod.map { Cgroup(path: $0.cgroup) }, ownAddresses: own)
+    }
+
+    private func annotations(under preset: Preset.Name) throws(PolicyErrors) -> Policy {
+        let pairs = Dictionary(annotation.map { ($0.key, $0.value) }) { $1 }
+        return try PolicyAnnotations.parse(pairs, of: "--annotation", preset: preset)
+    }
+}
+
+/// Reads a policy file; `-` is standard input.
+func readPolicy(_ path: String) throws -> Policy {
+    let text = try readFile(path == "-" ? "/dev/stdin" : path)
+    return try PolicyFile.parse(Array(text.utf8), named: path == "-" ? "standard input" : path)
+}
+
+extension Workload {
+    /// The addresses of its interfaces, loopback's not among them.
+    fileprivate func addresses() throws(KernelError) -> [IPAddress] {
+        var links = try RouteNetlink.open(in: namespace)
+        return try links.addresses().map(\.address).filter { !$0.isLoopback }
+    }
+}
