@@ -50,6 +50,23 @@ import XTables
         #expect(RuleSet(plan) == RuleSet(fingerprint: plan.fingerprint))
     }
 
+    @Test func `every chain is there, and led to`() {
+        var random = RandomPlans(seed: 10)
+        for _ in 0..<3000 {
+            let plan = random.plan()
+            let rules = RuleSet(plan)
+            let all = rules.hooks.map(\.rule) + rules.chains.flatMap(\.rules)
+            let targets = all.compactMap { rule -> Chain.Name? in
+                switch rule.action {
+                case .jump(let name), .goto(let name): name
+                default: nil
+                }
+            }
+            #expect(Set(targets) == Set(rules.chains.map(\.name)), "\(plan.canonicalText)")
+            #expect(rules.chains.count == Set(rules.chains.map(\.name)).count)
+        }
+    }
+
     @Test func `legacy chains have names the kernel takes, and no owner where packets arrive`() {
         var random = RandomPlans(seed: 9)
         for _ in 0..<300 {

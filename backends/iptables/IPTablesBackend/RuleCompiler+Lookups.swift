@@ -38,10 +38,13 @@ extension RuleCompiler {
         guard let dns = plan.dns, !queries.isEmpty else { return part }
         part.hook(.rawOutput, toDomainPort(.udp, .jump(.zoneQueries)))
         part.chain(.zoneQueries, notCaptured(.udp, Self.everyFamily, .leave) + queries)
-        part.hook(
-            .rawOutput,
-            Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
-        part.chain(.zoneAnswers, ofSidecar(Self.everyFamily, .zone(Self.zone)))
+        let answers = ofSidecar(Self.everyFamily, .zone(Self.zone))
+        if !answers.isEmpty {
+            part.hook(
+                .rawOutput,
+                Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
+            part.chain(.zoneAnswers, answers)
+        }
         guard !virtual.isEmpty else { return part }
         part.hook(.rawPrerouting, toDomainPort(.udp, .jump(.arrivingZone)))
         part.chain(.arrivingZone, [fromVirtual(.goto(.virtualZone))])
