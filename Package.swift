@@ -192,5 +192,5 @@ if Context.environment["SWERVE_FUZZ"] != nil {
         .executableTarget(
             name: "policy-fuzzer",
             dependencies: ["PolicyFile", "PolicyFuzzing", "RedirectionModel"],
-            path: "Fuzz", swiftSettings: strict))
+            path: "Tests/Fuzz", swiftSettings: strict))
 }

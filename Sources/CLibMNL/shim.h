@@ -73,5 +73,3 @@ static const long clibmnl_rta_dst = RTA_DST;
 static const long clibmnl_rta_gateway = RTA_GATEWAY;
 static const long clibmnl_rta_oif = RTA_OIF;
 static const long clibmnl_rta_table = RTA_TABLE;
-static const int clibmnl_rt_scope_host = RT_SCOPE_HOST;
-static const int clibmnl_rtn_local = RTN_LOCAL;

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/fsuid.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
@@ -342,14 +341,6 @@ int clinux_assume_owner(uid_t uid, gid_t gid)
 	if (syscall(SYS_setresgid, gid, gid, 0) < 0)
 		return -errno;
 	return uid == 0 ? 0 : OR_ERRNO((int)syscall(SYS_setresuid, uid, uid, 0));
-}
-
-int clinux_assume_filesystem_owner(uid_t uid, gid_t gid)
-{
-	/* They tell of no failure, but of what was there before. */
-	setfsgid(gid);
-	setfsuid(uid);
-	return setfsgid(-1) == (int)gid && setfsuid(-1) == (int)uid ? 0 : -EPERM;
 }
 
 uint64_t clinux_monotonic_nanoseconds(void)

@@ -12,12 +12,19 @@ struct SyntaxProblem: Error, Hashable {
 extension Element {
     /// More is not a policy: 50,000 networks, each on a line of its own, take 1.5 MB.
     static let sizeLimit = 4 << 20
+    /// Lines and commas: each value takes one, and some hundred bytes of memory.
+    static let valueLimit = 250_000
 
     /// Reads one YAML document; `nil` when there is none.
     init?(yaml bytes: [UInt8]) throws(SyntaxProblem) {
         guard bytes.count <= Self.sizeLimit else {
             throw SyntaxProblem(
                 problem: "the file has \(bytes.count) bytes; \(Self.sizeLimit) are allowed")
+        }
+        let marks = bytes.count { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: ",") }
+        guard marks <= Self.valueLimit else {
+            throw SyntaxProblem(
+                problem: "the file has \(marks) lines and commas; \(Self.valueLimit) are allowed")
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw SyntaxProblem(problem: "the file is not UTF-8 text")

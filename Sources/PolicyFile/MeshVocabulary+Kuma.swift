@@ -66,13 +66,14 @@ extension MeshVocabulary {
     /// `PROTOCOLS:PORTS:USERS`, `PORTS:USERS` or `USERS`, several by semicolons.
     private static let readPortsForUsers: @Sendable (String, inout Policy) -> [ValueProblem] = {
         text, policy in
-        var read: [OwnerPortExclusion] = []
+        var known = Set(policy.outbound.excludedPortsByUser)
         let records = text.isEmpty ? [] : text.items(separatedBy: ";")
         let problems = records.problems { (record) throws(ValueProblem) in
             let exclusion = try portsForUsers(record)
-            if !read.contains(exclusion) { read.append(exclusion) }
+            if known.insert(exclusion).inserted {
+                policy.outbound.excludedPortsByUser.append(exclusion)
+            }
         }
-        policy.outbound.excludedPortsByUser += read
         return problems.map { $0.whole(of: records) }
     }
 

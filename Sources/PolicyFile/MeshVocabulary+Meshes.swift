@@ -55,6 +55,20 @@ extension MeshVocabulary {
             },
             "traffic.sidecar.istio.io/kubevirtInterfaces": .custom(readVirtualInterfaces),
             "istio.io/reroute-virtual-interfaces": .custom(readVirtualInterfaces),
+            // Istio takes the lookups of the resolvers in the pod's resolv.conf, which only the pod
+            // knows.
+            "proxy.istio.io/config": .unlessSaid(at: "dns.capture") { text in
+                let lines = text.split { $0.isNewline || $0 == "," }
+                let captures = lines.contains {
+                    $0.contains("ISTIO_META_DNS_CAPTURE") && $0.contains("true")
+                }
+                return captures
+                    ? [
+                        ValueProblem(
+                            "turns ISTIO_META_DNS_CAPTURE on, which does not say whose lookups; "
+                                + "say swerve.dev/dns-capture")
+                    ] : []
+            },
         ], closedPrefixes: ["traffic.sidecar.istio.io/"])
 
     /// Names alone, separated by commas; on both annotations of Istio they add up.

@@ -10,6 +10,8 @@ struct MeshVocabulary: Sendable {
         /// The same for an include list, where `*` is everything and an empty text nothing.
         case includes(String, everything: String)
         case custom(@Sendable (String, inout Policy) -> [ValueProblem])
+        /// The same, unless an annotation of ours says what is wanted at this field instead.
+        case unlessSaid(at: String, @Sendable (String) -> [ValueProblem])
         /// Something this product cannot do, unless the value asks for nothing.
         case refused(String, unless: Set<String> = [])
     }

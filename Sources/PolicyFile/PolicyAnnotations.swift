@@ -31,6 +31,7 @@ package enum PolicyAnnotations {
             reader.readOurs(key, text)
         }
         let ours = reader.policy
+        reader.ours = ours
         let vocabulary = MeshVocabulary(of: ours.preset ?? preset)
         reader.policy = Policy()
         if level == .pod || vocabulary.appliesToNamespaces {
@@ -50,6 +51,8 @@ private struct AnnotationReader {
 
     let source: String
     var policy = Policy()
+    /// What annotations of ours say, once they have been read.
+    var ours = Policy()
     var errors: [PolicyError] = []
 
     mutating func readOurs(_ key: String, _ text: String) {
@@ -83,6 +86,9 @@ private struct AnnotationReader {
             read(key, text == "*" ? everything : text, into: path, readsEmpty: true)
         case .custom(let read):
             report(key, .value(text), read(text, &policy))
+        case .unlessSaid(let path, let read):
+            let isSaid = PolicyField.byPath[path]?.write(ours) != nil
+            if !isSaid { report(key, .value(text), read(text)) }
         case .refused(let reason, let unless):
             if !unless.contains(text) { report(key, text, ValueProblem(reason)) }
         }

@@ -45,9 +45,9 @@ package struct PolicyErrors: Error, Hashable, CustomStringConvertible {
     /// How many more there are.
     package let omitted: Int
 
-    init(_ errors: [PolicyError]) {
+    init(_ errors: [PolicyError], omitted: Int = 0) {
         self.errors = Array(errors.prefix(Self.limit))
-        omitted = max(0, errors.count - Self.limit)
+        self.omitted = omitted + max(0, errors.count - Self.limit)
     }
 
     package var description: String {

@@ -10,16 +10,17 @@ extension PolicyField {
         path: "outbound.exclude.portsByUser", annotation: "exclude-outbound-ports-by-user",
         shape: .list,
         read: { text, _, policy in
-            var read: [OwnerPortExclusion] = []
+            var known = Set(policy.outbound.excludedPortsByUser)
+            var read: Set<OwnerPortExclusion> = []
             let problems = text.items.problems { (item) throws(ValueProblem) in
                 let exclusion = try ownerPortExclusion(item)
-                guard !read.contains(exclusion) else {
+                guard read.insert(exclusion).inserted else {
                     throw ValueProblem("is in the list already")
                 }
-                read.append(exclusion)
+                if known.insert(exclusion).inserted {
+                    policy.outbound.excludedPortsByUser.append(exclusion)
+                }
             }
-            let known = policy.outbound.excludedPortsByUser
-            policy.outbound.excludedPortsByUser += read.filter { !known.contains($0) }
             return problems
         },
         write: { policy in
@@ -62,9 +63,10 @@ extension PolicyField {
         path: "virtualInterfaces", annotation: "virtual-interfaces", shape: .list,
         read: { text, dialect, policy in
             var read: Set<VirtualInterface> = []
+            var names: Set<InterfacePattern> = []
             let problems = text.items.problems { (item) throws(ValueProblem) in
                 let virtual = try virtualInterface(item, dialect)
-                guard !read.contains(where: { $0.interface == virtual.interface }) else {
+                guard names.insert(virtual.interface).inserted else {
                     throw ValueProblem("names an interface that is in the list already")
                 }
                 read.insert(virtual)

@@ -52,7 +52,9 @@ extension PolicyField {
                 policy.outbound.excludesDNSOverUDP = true
             }
             if dialect.allowsRepeats { return problems }
-            return problems + overlaps(tcp) + overlaps(udp).filter { !overlaps(tcp).contains($0) }
+            let overlapping = overlaps(tcp)
+            let known = Set(overlapping)
+            return problems + overlapping + overlaps(udp).filter { !known.contains($0) }
         },
         write: { policy in
             var ports = policy.outbound.excludedPorts

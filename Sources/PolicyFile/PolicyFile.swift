@@ -21,7 +21,9 @@ package enum PolicyFile {
     ) throws(PolicyErrors) -> Policy {
         var reader = PolicyReader(source: name)
         reader.read(try document(bytes, named: name))
-        guard reader.errors.isEmpty else { throw PolicyErrors(reader.errors.inOrder) }
+        guard reader.errors.isEmpty else {
+            throw PolicyErrors(reader.errors.inOrder, omitted: reader.omitted)
+        }
         return reader.policy
     }
 

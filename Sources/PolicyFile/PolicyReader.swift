@@ -7,6 +7,8 @@ struct PolicyReader {
     let source: String
     var policy = Policy()
     var errors: [PolicyError] = []
+    /// How many more there are than are worth the work of describing them.
+    var omitted = 0
 
     private static let header = ["apiVersion": PolicyFile.apiVersion, "kind": PolicyFile.kind]
 
@@ -76,6 +78,10 @@ struct PolicyReader {
     private mutating func reportUnknown(
         _ entry: Element.Entry, _ path: String, _ names: [String]
     ) {
+        guard errors.count < PolicyErrors.limit else {
+            omitted += 1
+            return
+        }
         let elsewhere = PolicyField.all.first { $0.path.hasSuffix(".\(entry.key)") }?.path
         let hint = nearest(entry.key, among: names) ?? elsewhere
         let question = hint.map { "; did you mean \($0)?" } ?? ""
@@ -105,12 +111,12 @@ struct PolicyReader {
             return element.text.map { (.value($0), [element.place]) }
         case .list(let items) where field.shape != .value:
             let keys = RecordKeys.byPath[field.path]
-            let before = errors.count
+            let before = errors.count + omitted
             let texts = items.enumerated().map { index, item in
                 let path = "\(field.path)[\(index)]"
                 return keys.map { record(item, path, $0) } ?? single(item, path)
             }
-            guard errors.count == before else { return nil }
+            guard errors.count + omitted == before else { return nil }
             return (.list(texts), items.map(\.place))
         default:
             let wanted =
@@ -181,6 +187,10 @@ struct PolicyReader {
         _ place: Element.Place, _ field: String, _ value: String?, _ problem: String,
         _ allowed: String?
     ) {
+        guard errors.count < PolicyErrors.limit else {
+            omitted += 1
+            return
+        }
         errors.append(
             PolicyError(
                 source: source, line: place.line, column: place.column, field: field,

@@ -50,9 +50,8 @@ extension OutboundPolicy {
         excludedUIDs = excludedUIDs.union(nearer.excludedUIDs)
         excludedGIDs = excludedGIDs.union(nearer.excludedGIDs)
         excludedInterfaces.formUnion(nearer.excludedInterfaces)
-        excludedPortsByUser += nearer.excludedPortsByUser.filter {
-            !excludedPortsByUser.contains($0)
-        }
+        let known = Set(excludedPortsByUser)
+        excludedPortsByUser += nearer.excludedPortsByUser.filter { !known.contains($0) }
         includedPorts = nearer.includedPorts ?? includedPorts
         includedNetworks = nearer.includedNetworks ?? includedNetworks
         combination = nearer.combination ?? combination

@@ -51,8 +51,9 @@ import Testing
                     let accepted = try isExcluded ? server.accept() : sidecar.accept()
                     #expect(try accepted.peerEndpoint() == client.localEndpoint(), "\(uid)")
                 }
-                let decisions = try await backend.decisions(in: pod.workload)
-                #expect(decisions[.outbound] == [.uidPort: 4, .outbound: 4])
+                let counters = try await backend.counters(in: pod.workload)
+                #expect(counters[.outbound, .uidPort] == 4)
+                #expect(counters[.outbound, .outbound] == 4)
             }
         }
     }
@@ -160,9 +161,10 @@ import Testing
                 _ = try server.accept()
                 _ = try pod.peer.connect(to: Endpoint(pod.address(.ipv4), 8080))
                 _ = try inboundListener.accept()
-                let decisions = try await backend.decisions(in: pod.workload)
-                #expect(decisions[.outbound] == [.outbound: 3, .portExcluded: 1])
-                #expect(decisions[.inbound]?[.inbound] == 1)
+                let counters = try await backend.counters(in: pod.workload)
+                #expect(counters[.outbound, .outbound] == 3)
+                #expect(counters[.outbound, .portExcluded] == 1)
+                #expect(counters[.inbound, .inbound] == 1)
             }
         }
     }

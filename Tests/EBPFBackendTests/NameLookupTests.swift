@@ -226,13 +226,12 @@ import Testing
     func `each captured lookup is counted`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, backend in
-                let before = try await backend.decisions(in: scene.pod.workload)
+                let before = try await backend.counters(in: scene.pod.workload)
                 let client = try scene.open()
                 for _ in 0..<3 { try client.send([1], to: scene.resolver) }
                 try client.connect(to: scene.resolver)
-                let after = try await backend.decisions(in: scene.pod.workload)
-                let count = (after[.outbound]?[.dns] ?? 0) - (before[.outbound]?[.dns] ?? 0)
-                #expect(count == 4)
+                let after = try await backend.counters(in: scene.pod.workload)
+                #expect(after[.outbound, .dns] - before[.outbound, .dns] == 4)
             }
         }
     }

@@ -10,7 +10,12 @@ import Testing
 @Suite struct PolicyTests {
     /// The verdict as the programs would compute it: maps stand in for the kernel's.
     private func verdict(of plan: RedirectionPlan, on flow: Flow) -> Verdict? {
-        let lists = PolicyLists(plan)
+        verdict(of: plan, PolicyLists(plan), OwnerTable(PolicyLists(plan)), on: flow)
+    }
+
+    private func verdict(
+        of plan: RedirectionPlan, _ lists: PolicyLists, _ owners: OwnerTable, on flow: Flow
+    ) -> Verdict? {
         var entry = plan.podEntry(set: 1, usesSocketLookup: true)
         let peer = flow.direction == .outbound ? flow.destination : flow.source
         var ask = swerve_question()
@@ -23,11 +28,11 @@ import Testing
         ask.networks = longestMatch(lists, peer.address)
         ask.source = swerve_addr(flow.source.address)
         ask.source_networks = longestMatch(lists, flow.source.address)
-        if let facts = facts(lists, isGroup: false, ask.uid) {
+        if let facts = facts(owners, isGroup: false, ask.uid) {
             ask.uid_flags = facts.flags
             ask.is_port_excluded = isPortExcluded(by: facts, flow) ? 1 : 0
         }
-        ask.gid_flags = facts(lists, isGroup: true, ask.gid)?.flags ?? 0
+        ask.gid_flags = facts(owners, isGroup: true, ask.gid)?.flags ?? 0
         let answer =
             unsafe flow.direction == .outbound
             ? swerve_outbound(&entry, &ask) : swerve_inbound(&entry, &ask)
@@ -37,8 +42,8 @@ import Testing
     }
 
     /// What the trie of owners finds.
-    private func facts(_ lists: PolicyLists, isGroup: Bool, _ id: UInt32) -> OwnerTable.Facts? {
-        OwnerTable(lists).entries.first {
+    private func facts(_ owners: OwnerTable, isGroup: Bool, _ id: UInt32) -> OwnerTable.Facts? {
+        owners.entries.first {
             $0.isGroup == isGroup && ($0.prefix.first...$0.prefix.last).contains(id)
         }?.facts
     }
@@ -89,10 +94,13 @@ import Testing
         var reasons: Set<Reason> = []
         for _ in 0..<6000 {
             let plan = RandomPlan.make()
+            let lists = PolicyLists(plan)
+            let owners = OwnerTable(lists)
             for _ in 0..<8 {
                 let flow = RandomPlan.flow(for: plan)
                 let expected = plan.verdict(for: flow)
-                #expect(verdict(of: plan, on: flow) == expected, "\(flow)\n\(plan.canonicalText)")
+                let verdict = verdict(of: plan, lists, owners, on: flow)
+                #expect(verdict == expected, "\(flow)\n\(plan.canonicalText)")
                 reasons.insert(expected.reason)
             }
         }

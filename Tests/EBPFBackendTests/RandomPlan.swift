@@ -30,6 +30,7 @@ enum RandomPlan {
             passesOwnAddresses: Int.random(in: 0..<4) > 0, dns: dns(),
             excludedUIDs: IDSet(idRanges()), excludedGIDs: IDSet(values: some(of: ids)),
             ownerPortExclusions: (0..<Int.random(in: 0...2)).map { _ in ownerPortExclusion() },
+            inboundMode: Bool.random() ? .redirect : .transparent(mark: 1, table: 1),
             outbound: selection(),
             inbound: selection())
     }

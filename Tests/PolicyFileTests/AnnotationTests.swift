@@ -126,6 +126,10 @@ import Testing
         #expect(rest.outbound.excludedInterfaces == ["net1"])
         #expect(rest.inbound.excludedInterfaces == ["net1"])
         #expect(Set(rest.virtualInterfaces.map(\.interface)) == ["k0", "k1"])
+        let dns = ["proxy.istio.io/config": "proxyMetadata:\n  ISTIO_META_DNS_CAPTURE: \"true\""]
+        #expect(errors(dns, .istio).joined().contains("say swerve.dev/dns-capture"))
+        #expect(try plan(dns.merging(["swerve.dev/dns-capture": "all"]) { $1 }).dns != nil)
+        #expect(try plan(["proxy.istio.io/config": "concurrency: 2"]).dns == nil)
         #expect(errors([prefix + "excludeOutboundPort": "80"], .istio).joined().contains("did you"))
     }
 

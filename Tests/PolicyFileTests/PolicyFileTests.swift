@@ -197,6 +197,21 @@ import Testing
         }
     }
 
+    /// As large as may be, and wrong everywhere or repetitive: the work must stay linear.
+    @Test func `the largest files are read soon`() {
+        let count = 20_000
+        let start = ContinuousClock.now
+        let unknown = (0..<count).map { "unknown\($0): 1\n" }.joined()
+        #expect(errors(unknown).count == 100)
+        let names = (0..<count).map { "  - {uids: [\($0)], ports: [1]}\n" }.joined()
+        #expect(errors("outbound:\n exclude:\n  portsByUser:\n" + names) == [])
+        let wrong = String(repeating: "udpp,", count: 2 * count)
+        #expect(errors("dns: {protocols: [\(wrong)]}").count == 100)
+        let many = String(repeating: "1,", count: 300_000)
+        #expect(errors("dns: {protocols: [\(many)]}").joined().contains("250000 are allowed"))
+        #expect(ContinuousClock.now - start < .seconds(60))
+    }
+
     @Test func `fifty thousand networks are read`() throws {
         let networks = (0..<50_000).map { "10.\($0 >> 8 & 255).\($0 & 255).\($0 >> 16)/32" }
         let text =

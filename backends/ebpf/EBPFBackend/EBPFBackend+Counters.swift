@@ -7,7 +7,7 @@ package import RedirectionEngine
 internal import RedirectionModel
 
 extension EBPFBackend {
-    /// How often each rule has decided since the workload was first redirected.
+    /// How often each rule has decided since the plan was applied.
     ///
     /// A decision is made once a connection, and once a captured datagram of a socket that is not
     /// connected. Empty for a workload that is not redirected.

@@ -112,7 +112,7 @@ package actor EBPFBackend: RedirectionBackend {
                 inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
             try adoptListeners(on: port, key, workload)
             try plan.transparentRouting?.install(in: workload.namespace)
-            try node.counts.initializePerCPU(key, swerve_counts())
+            try node.counts.setPerCPU(key, all: swerve_counts())
             try node.pods.update(key, entry)
         } catch {
             try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)

@@ -54,6 +54,12 @@ package final class BPFMap: Sendable {
         return try BPFMap(taking: OwnedDescriptor(taking: created), name: name)
     }
 
+    /// Opens a map that is in the kernel by its id, which is what a map of maps tells.
+    package static func open(id: UInt32, name: String) throws(KernelError) -> BPFMap {
+        let descriptor = try kernel("bpf_map_get_fd_by_id(\(id))") { bpf_map_get_fd_by_id(id) }
+        return try BPFMap(taking: OwnedDescriptor(taking: descriptor), name: name)
+    }
+
     /// Makes an array of `entries` zeroed values.
     package static func createArray(
         name: String, valueSize: Int, entries: Int
@@ -165,7 +171,7 @@ package final class BPFMap: Sendable {
 
     /// Sets the value of `key` on each possible CPU; values are multiples of eight bytes.
     package func setPerCPU<Key: BitwiseCopyable, Value: BitwiseCopyable>(
-        _ key: Key, _ values: [Value], _ rule: UpdateRule = .any
+        _ key: Key, _ values: [Value]
     ) throws(KernelError) {
         precondition(type.isPerCPU && valueSize % 8 == 0, "\(name) has other values")
         precondition(MemoryLayout<Value>.stride == valueSize, "\(name) has other values")
@@ -176,22 +182,18 @@ package final class BPFMap: Sendable {
             unsafe withUnsafeBytes(of: key) { keyBytes in
                 unsafe values.withUnsafeBytes { bytes in
                     unsafe bpf_map_update_elem(
-                        descriptor.rawValue, keyBytes.baseAddress, bytes.baseAddress, rule.flags)
+                        descriptor.rawValue, keyBytes.baseAddress, bytes.baseAddress, 0)
                 }
             }
         }
     }
 
-    /// Sets `key` to the same on each CPU, unless it is there already.
-    package func initializePerCPU<Key: BitwiseCopyable, Value: BitwiseCopyable>(
-        _ key: Key, _ value: Value
+    /// Sets `key` to the same on each CPU.
+    package func setPerCPU<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+        _ key: Key, all value: Value
     ) throws(KernelError) {
         let cpus = Int(try kernel("libbpf_num_possible_cpus") { libbpf_num_possible_cpus() })
-        do throws(KernelError) {
-            try setPerCPU(key, [Value](repeating: value, count: cpus), .noExist)
-        } catch  where error.errno == .fileExists {
-            return
-        }
+        try setPerCPU(key, [Value](repeating: value, count: cpus))
     }
 
     /// Adds up counters that each CPU keeps for itself, `valueSize / 8` of them; `nil` without `key`.

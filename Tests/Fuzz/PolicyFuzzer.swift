@@ -7,7 +7,8 @@ internal import RedirectionModel
 /// What libFuzzer calls with every input it thinks of; `make fuzz` builds and runs it.
 ///
 /// The first byte says what the rest is: a file, or annotations, a line each.
-func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     // SAFETY: libFuzzer's bytes stay where they are until this returns, and are copied at once.
     let bytes = unsafe Array(UnsafeBufferPointer(start: start, count: count))
     guard let kind = bytes.first else { return 0 }
