@@ -10,6 +10,18 @@ package protocol Subject {
     mutating func observe(_ trial: Trial) async throws -> Observation
 }
 
+extension Subject {
+    /// Observes, and takes a plan that cannot be tried for one that comes out wrong throughout: a
+    /// mechanism carries a plan out or refuses it by name.
+    mutating func watch(_ trial: Trial) async -> Observation {
+        do {
+            return try await observe(trial)
+        } catch {
+            return .outcomes(trial.attempts.map { _ in .strange("\(error)") })
+        }
+    }
+}
+
 /// What came of a trial.
 package enum Observation: Sendable {
     /// The mechanism cannot express the plan, and said which part.
@@ -78,13 +90,13 @@ package struct Prover {
         while !Task.isCancelled, let number = await run.nextNumber() {
             var tally = Tally()
             let trial = Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
-            let observation = try await look(trial, number, &subject, &tally)
+            let observation = await look(trial, number, &subject, &tally)
             if case .outcomes(let outcomes, _) = observation,
                 let index = trial.firstDifference(in: outcomes)
             {
                 var suspect = trial
                 suspect.attempts = [trial.attempts[index]]
-                if let found = try await confirm(suspect, or: trial, &subject, number) {
+                if let found = await confirm(suspect, or: trial, &subject, number) {
                     return found
                 }
                 let healed = "policy \(number): \(trial.attempts[index]): \(outcomes[index])"
@@ -122,8 +134,8 @@ package struct Prover {
 
     private func look(
         _ trial: Trial, _ number: Int, _ subject: inout some Subject, _ tally: inout Tally
-    ) async throws -> Observation {
-        let observation = try await subject.observe(trial)
+    ) async -> Observation {
+        let observation = await subject.watch(trial)
         switch observation {
         case .refused(let part): tally.refusals[part, default: 0] += 1
         case .outcomes(let outcomes, let oddities):
@@ -140,18 +152,18 @@ package struct Prover {
     /// Looks again: at the attempt alone, then at the whole trial.
     private func confirm(
         _ suspect: Trial, or whole: Trial, _ subject: inout some Subject, _ number: Int
-    ) async throws -> Disagreement? {
+    ) async -> Disagreement? {
         var failing: Trial?
         for trial in [suspect, whole] where failing == nil {
-            if try await difference(trial, &subject) != nil { failing = trial }
+            if await difference(trial, &subject) != nil { failing = trial }
         }
         guard let failing else { return nil }
         var watched = subject
-        let smallest = try await failing.shrunk { trial in
-            try await difference(trial, &watched) != nil
+        let smallest = await failing.shrunk { trial in
+            await difference(trial, &watched) != nil
         }
         subject = watched
-        let last = try await difference(smallest, &subject)
+        let last = await difference(smallest, &subject)
         guard let (index, outcome) = last else { return nil }
         return Disagreement(
             subject: subject.name, seed: seed, policy: number, trial: smallest,
@@ -161,8 +173,8 @@ package struct Prover {
     /// The first attempt that does not come out as the plan says, and how it does.
     private func difference(
         _ trial: Trial, _ subject: inout some Subject
-    ) async throws -> (Int, Outcome)? {
-        guard case .outcomes(let outcomes, _) = try await subject.observe(trial) else { return nil }
+    ) async -> (Int, Outcome)? {
+        guard case .outcomes(let outcomes, _) = await subject.watch(trial) else { return nil }
         return trial.firstDifference(in: outcomes).map { ($0, outcomes[$0]) }
     }
 }

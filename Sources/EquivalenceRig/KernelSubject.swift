@@ -41,8 +41,7 @@ package struct KernelSubject: Subject {
         do throws(RedirectionError) {
             try await backend.apply(distort(trial.plan), to: pod.workload)
         } catch {
-            guard case .inexpressible(let part, _) = error else { throw error }
-            return .refused(part: part)
+            return try refusal(error)
         }
         if !trial.listensFirst { try pod.serve(trial) }
         var oddities: [String] = []
@@ -55,6 +54,20 @@ package struct KernelSubject: Subject {
         }
         return .outcomes(outcomes, oddities: oddities)
     }
+
+    /// What a mechanism may say instead of carrying a plan out: that it cannot, or that this kernel
+    /// cannot.
+    private func refusal(_ error: RedirectionError) throws(RedirectionError) -> Observation {
+        switch error {
+        case .inexpressible(let part, _): return .refused(part: part)
+        case .unsupported(let feature, _):
+            return .refused(part: KernelSubject.missing + feature)
+        default: throw error
+        }
+    }
+
+    /// How a refusal begins that is the kernel's.
+    package static let missing = "what this kernel lacks: "
 
     private func probe(
         _ attempt: Attempt, of trial: Trial, _ pod: Pod, _ surroundings: Surroundings

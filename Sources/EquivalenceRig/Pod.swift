@@ -130,15 +130,18 @@ struct Pod {
     /// Opens the sidecar's sockets, and the application's where a trial goes.
     mutating func serve(_ trial: Trial) throws(KernelError) {
         let sidecar = trial.plan.sidecar
-        let isTransparent = trial.plan.inboundMode != .redirect
+        let owner = Owner(uid: sidecar.uids.first ?? 0, gid: sidecar.gids.first ?? 0)
         try services.open(
-            [sidecar.inboundPort], .tcp, at: .pod, in: namespace, isTransparent: isTransparent)
-        try services.open([sidecar.outboundPort], .tcp, at: .pod, in: namespace)
+            [sidecar.inboundPort], .tcp, at: .pod, in: namespace, as: owner,
+            isTransparent: trial.plan.inboundMode != .redirect)
+        try services.open([sidecar.outboundPort], .tcp, at: .pod, in: namespace, as: owner)
         for transport in TransportProtocol.allCases {
-            var ports = trial.attempts.filter { $0.flow.protocol == transport }
+            if let dns = trial.plan.dns {
+                try services.open([dns.port], transport, at: .pod, in: namespace, as: owner)
+            }
+            let ports = trial.attempts.filter { $0.flow.protocol == transport }
                 .filter { World.site(of: $0.flow.destination.address, from: $0.origin) == .pod }
                 .map(\.flow.destination.port)
-            if let dns = trial.plan.dns { ports.append(dns.port) }
             try services.open(ports, transport, at: .pod, in: namespace)
         }
     }

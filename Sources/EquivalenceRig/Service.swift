@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Equivalence
+internal import KernelTestSupport
 internal import LinuxKernel
 internal import RedirectionModel
 
@@ -24,10 +25,12 @@ final class Service {
     ///
     /// A transparent one takes what is for addresses that no interface has, and answers from them.
     static func open(
-        _ site: Site, _ port: UInt16, _ transport: TransportProtocol, isTransparent: Bool
+        _ site: Site, _ port: UInt16, _ transport: TransportProtocol, as owner: Owner,
+        isTransparent: Bool
     ) throws(KernelError) -> Service {
-        let socket = try Socket.open(
-            transport == .tcp ? .tcp.nonBlocking : .udp.nonBlocking, .ipv6)
+        let socket = try asOwner(owner) { () throws(KernelError) in
+            try Socket.open(transport == .tcp ? .tcp.nonBlocking : .udp.nonBlocking, .ipv6)
+        }
         try socket.set(.ipv6Only, to: 0)
         try socket.set(.reuseAddress, to: 1)
         if isTransparent { try socket.set(.transparent6, to: 1) }
@@ -54,14 +57,15 @@ struct Services {
     /// Opens what is not open yet.
     mutating func open(
         _ ports: some Sequence<UInt16>, _ transport: TransportProtocol, at site: Site,
-        in namespace: NetworkNamespace, isTransparent: Bool = false
+        in namespace: NetworkNamespace, as owner: Owner = .root, isTransparent: Bool = false
     ) throws(KernelError) {
         let missing = Set(ports).filter { services[transport]?[$0] == nil }
         guard !missing.isEmpty else { return }
         let opened = try namespace.run { () throws(KernelError) in
             var opened: [UInt16: Service] = [:]
             for port in missing {
-                opened[port] = try .open(site, port, transport, isTransparent: isTransparent)
+                opened[port] = try .open(
+                    site, port, transport, as: owner, isTransparent: isTransparent)
             }
             return opened
         }
