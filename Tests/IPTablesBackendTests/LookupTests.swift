@@ -133,6 +133,22 @@ import Testing
     }
 
     @Test(arguments: BackendUnderTest.all)
+    func `whoever listens at the DNS port answers, also one the plan does not know`(
+        _ subject: BackendUnderTest
+    ) async throws {
+        let nobody: (inout RedirectionPlan) -> Void = { $0.sidecar.uids = [] }
+        try await inScene(subject, nobody) { _, scene in
+            let resolver = try scene.resolver(
+                Endpoint(.loopback(.ipv4), 15053), in: scene.pod.namespace)
+            let client = try scene.socket(.ipv4, in: scene.pod.namespace)
+            let server = scene.servers(.ipv4)[0]
+            try client.send(Array("who".utf8), to: server)
+            _ = try answerOne(resolver)
+            #expect(try client.receiveDatagram().peer == server)
+        }
+    }
+
+    @Test(arguments: BackendUnderTest.all)
     func `a lookup by an IPv4-mapped socket is a lookup over IPv4`(
         _ subject: BackendUnderTest
     ) async throws {

@@ -38,13 +38,11 @@ extension RuleCompiler {
         guard let dns = plan.dns, !queries.isEmpty else { return part }
         part.hook(.rawOutput, toDomainPort(.udp, .jump(.zoneQueries)))
         part.chain(.zoneQueries, notCaptured(.udp, Self.everyFamily, .leave) + queries)
-        let answers = ofSidecar(Self.everyFamily, .zone(Self.zone))
-        if !answers.isEmpty {
-            part.hook(
-                .rawOutput,
-                Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
-            part.chain(.zoneAnswers, answers)
-        }
+        // Whoever answers there: without the zone an answer is nobody's, and lost.
+        part.hook(
+            .rawOutput,
+            Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
+        part.chain(.zoneAnswers, [Rule(Self.everyFamily, nil, .zone(Self.zone), of: .udp)])
         guard !virtual.isEmpty else { return part }
         part.hook(.rawPrerouting, toDomainPort(.udp, .jump(.arrivingZone)))
         part.chain(.arrivingZone, [fromVirtual(.goto(.virtualZone))])
