@@ -35,13 +35,15 @@ extension RuleCompiler {
     func zones() -> RulePart {
         var part = RulePart()
         let queries = queries(.udp, .zone(Self.zone))
-        guard let dns = plan.dns, !queries.isEmpty else { return part }
+        let answers = ofSidecar(Self.everyFamily, .zone(Self.zone))
+        // A sidecar that nothing tells apart has no queries of its own to keep from the entries.
+        guard let dns = plan.dns, !queries.isEmpty, !answers.isEmpty else { return part }
         part.hook(.rawOutput, toDomainPort(.udp, .jump(.zoneQueries)))
         part.chain(.zoneQueries, notCaptured(.udp, Self.everyFamily, .leave) + queries)
         part.hook(
             .rawOutput,
             Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
-        part.chain(.zoneAnswers, ofSidecar(Self.everyFamily, .zone(Self.zone)))
+        part.chain(.zoneAnswers, answers)
         guard !virtual.isEmpty else { return part }
         part.hook(.rawPrerouting, toDomainPort(.udp, .jump(.arrivingZone)))
         part.chain(.arrivingZone, [fromVirtual(.goto(.virtualZone))])
