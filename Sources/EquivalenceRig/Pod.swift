@@ -28,6 +28,7 @@ struct Pod {
         }
         for source in plan.sidecar.passthroughSources where !source.isLoopback {
             try links.addAddress(source, prefixLength: 128, to: "lo")
+            try namespace.waitUntilLocal(source, on: "lo")
         }
         if let guest = surroundings.guest { try connect(guest, &links, surroundings) }
     }
