@@ -24,8 +24,7 @@ struct CountersCommand: ParsableCommand {
             let lab = try LabState.require()
             let pod = try lab.pod(name)
             guard let mechanism = lab.mechanism else { throw LabError.notRedirected }
-            let workload = Workload(
-                id: pod.name, namespace: try NetworkNamespace.open(pod.namespace))
+            let workload = try Workload(of: pod)
             let inspector = Backends.inspector(
                 of: mechanism, below: Cgroup(path: pod.cgroup))
             let counts = try await inspector.counters(in: workload).rows.map(Count.init)

@@ -7,6 +7,7 @@ internal import LinuxKernel
 internal import PolicyFile
 internal import RedirectionEngine
 internal import RedirectionModel
+internal import SystemPackage
 
 extension IPAddress: ExpressibleByArgument {
     package init?(argument: String) { self.init(argument) }
@@ -64,13 +65,12 @@ struct PlanArguments: ParsableArguments {
     func resolve() throws -> Resolved {
         let lab = try pod.map { _ in try LabState.require() }
         let labPod = try pod.flatMap { try lab?.pod($0) }
-        let workload = try (labPod?.namespace ?? netns).map { path in
-            Workload(id: labPod?.name ?? path, namespace: try NetworkNamespace.open(path))
-        }
+        let workload = try labPod.map(Workload.init(of:)) ?? netns.map(Workload.init(at:))
         var policy = try lab?.readPolicy() ?? Policy()
         if let file { policy = policy.overlaid(by: try readPolicy(file)) }
         policy = policy.overlaid(by: try annotations(under: policy.preset ?? .fsm))
-        let own = try Set(address.isEmpty ? (workload?.addresses() ?? []) : address)
+        let own = try Set(
+            address.isEmpty ? labPod?.addresses ?? workload?.addresses() ?? [] : address)
         return Resolved(
             policy: try policy.resolved(ownAddresses: own), workload: workload,
             cgroup: labPod.map { Cgroup(path: $0.cgroup) }, ownAddresses: own)
@@ -89,6 +89,26 @@ func readPolicy(_ path: String) throws -> Policy {
 }
 
 extension Workload {
+    /// A pod of the lab.
+    init(of pod: LabState.Pod) throws(KernelError) {
+        self.init(id: pod.name, namespace: try NetworkNamespace.open(pod.namespace))
+    }
+
+    /// What lives in the namespace that `path` opens.
+    fileprivate init(at path: String) throws {
+        let namespace = try NetworkNamespace.open(path)
+        do throws(KernelError) {
+            try namespace.run {}
+        } catch {
+            // EINVAL of setns(2): a file, but no namespace of this kind.
+            guard error.errno == .invalidArgument else { throw error }
+            throw ValidationError(
+                "--netns \(path): not a network namespace; give one such as /run/netns/NAME "
+                    + "or /proc/PID/ns/net")
+        }
+        self.init(id: path, namespace: namespace)
+    }
+
     /// The addresses of its interfaces, loopback's not among them.
     fileprivate func addresses() throws(KernelError) -> [IPAddress] {
         var links = try RouteNetlink.open(in: namespace)
