@@ -32,6 +32,10 @@ package protocol PlanInspector: Sendable {
     /// Throws `.inexpressible` for what `apply` would refuse.
     func render(_ plan: RedirectionPlan) throws(RedirectionError) -> RenderedPlan
 
+    /// What an operator should know of how the mechanism carries the plan out, beyond the table of
+    /// verdicts: one sentence each.
+    func notes(on plan: RedirectionPlan) -> [String]
+
     /// The rules or map entries that decide what happens to `flow`: the last is the one.
     func deciders(
         on flow: Flow, under plan: RedirectionPlan

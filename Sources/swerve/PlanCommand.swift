@@ -74,12 +74,14 @@ struct PlanView: Encodable {
     let fingerprint: String
     private(set) var sections: [Section] = []
     private(set) var refusal: String?
+    let notes: [String]
 
     init(
         _ resolved: PlanArguments.Resolved, _ inspector: any PlanInspector, comparing: Bool
     ) async {
         mechanism = inspector.mechanism
         fingerprint = "\(resolved.plan.fingerprint)"
+        notes = inspector.notes(on: resolved.plan)
         do throws(RedirectionError) {
             let rendered = try inspector.render(resolved.plan)
             guard comparing, let workload = resolved.workload else {
@@ -98,6 +100,7 @@ struct PlanView: Encodable {
     func show() {
         Console.say("# \(mechanism), plan \(fingerprint)")
         if let refusal { Console.say("# refused: \(refusal)") }
+        for note in notes where refusal == nil { Console.say("# note: \(note)") }
         for section in sections {
             Console.say("\n# \(section.title)")
             for line in section.lines { Console.say(line) }

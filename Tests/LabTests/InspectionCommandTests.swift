@@ -88,6 +88,12 @@ struct InspectionCommandTests {
         #expect(plan.output.contains("# refused: ebpf cannot express interface exclusion"))
     }
 
+    @Test func `what a mechanism does besides is told`() throws {
+        let plan = try swerve(["plan", "-f", "POLICY", "--address", "10.1.1.2"])
+        #expect(plan.output.contains("# note: MPTCP sockets are refused"))
+        #expect(plan.output.contains("# note: whoever answers lookups over UDP on port 15053"))
+    }
+
     @Test func `what plan prints, the stock tools load`() async throws {
         let namespace = try NetworkNamespace.create()
         let options = ["plan", "-f", "POLICY", "--address", "10.1.1.2", "--backend"]

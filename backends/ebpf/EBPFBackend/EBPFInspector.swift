@@ -23,6 +23,20 @@ package struct EBPFInspector: PlanInspector {
         return RenderedPlan(EBPFBackend.entries(of: plan, inbound: inbound))
     }
 
+    package func notes(on plan: RedirectionPlan) -> [String] {
+        guard plan.isEnabled else { return [] }
+        var notes = [
+            "MPTCP sockets are refused at socket(2) with EPROTONOSUPPORT, for no program sees their "
+                + "subflows connect; applications fall back to TCP"
+        ]
+        if plan.dns?.protocols.contains(.udp) == true {
+            notes.append(
+                "a UDP socket that asks several resolvers at once sees all answers come from the "
+                    + "one it asked last")
+        }
+        return notes
+    }
+
     package func deciders(
         on flow: Flow, under plan: RedirectionPlan
     ) throws(RedirectionError) -> [String] {

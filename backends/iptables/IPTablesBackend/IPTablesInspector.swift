@@ -19,6 +19,14 @@ package struct IPTablesInspector: PlanInspector {
         return rendered
     }
 
+    package func notes(on plan: RedirectionPlan) -> [String] {
+        guard plan.isEnabled, let dns = plan.dns, dns.protocols.contains(.udp) else { return [] }
+        return [
+            "whoever answers lookups over UDP on port \(dns.port) must answer from the address it "
+                + "was asked at, as one bound to loopback does"
+        ]
+    }
+
     package func deciders(
         on flow: Flow, under plan: RedirectionPlan
     ) throws(RedirectionError) -> [String] {
