@@ -32,8 +32,10 @@ struct PlanArguments: ParsableArguments {
     @Argument(help: "A pod of the lab that is up: its policy, its addresses.")
     var pod: String?
 
-    @Option(name: [.short, .customLong("file")], help: "A policy file; docs/policy.md tells how.")
-    var file: String?
+    @Option(
+        name: [.short, .customLong("file")],
+        help: "A policy file (docs/policy.md); repeat it for layers, the nearest to the pod last.")
+    var file: [String] = []
 
     @Option(
         help: ArgumentHelp("An annotation of the pod; repeat it.", valueName: "key=value"))
@@ -67,7 +69,7 @@ struct PlanArguments: ParsableArguments {
         let labPod = try pod.flatMap { try lab?.pod($0) }
         let workload = try labPod.map(Workload.init(of:)) ?? netns.map(Workload.init(at:))
         var policy = try lab?.readPolicy() ?? Policy()
-        if let file { policy = policy.overlaid(by: try readPolicy(file)) }
+        for file in file { policy = policy.overlaid(by: try readPolicy(file)) }
         policy = policy.overlaid(by: try annotations(under: policy.preset ?? .fsm))
         let own = try Set(
             address.isEmpty ? labPod?.addresses ?? workload?.addresses() ?? [] : address)

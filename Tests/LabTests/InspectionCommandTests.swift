@@ -88,6 +88,27 @@ struct InspectionCommandTests {
         #expect(plan.output.contains("# refused: ebpf cannot express interface exclusion"))
     }
 
+    @Test func `files are layers, and annotations the nearest`() throws {
+        let file = TemporaryFile()
+        let nearer = """
+            apiVersion: swerve.dev/v1
+            kind: Policy
+            sidecar:
+              outboundPort: 16001
+            outbound:
+              exclude:
+                ports: [23]
+            """
+        try Data(nearer.utf8).write(to: URL(filePath: file.path))
+        let flow = ["-f", file.path, "--annotation", "swerve.dev/exclude-outbound-ports=24"]
+        for port in [22, 23, 24] {
+            let excluded = try explain(flow + ["--to", "192.0.2.7:\(port)"])
+            #expect(excluded.reason == "port-excluded", "\(port)")
+        }
+        let other = try explain(flow + ["--to", "192.0.2.7:25"])
+        #expect(other.verdict == "redirect-outbound to 16001 (outbound)")
+    }
+
     @Test func `what a mechanism does besides is told`() throws {
         let plan = try swerve(["plan", "-f", "POLICY", "--address", "10.1.1.2"])
         #expect(plan.output.contains("# note: MPTCP sockets are refused"))
