@@ -46,10 +46,7 @@ package struct AttemptGenerator {
             }
         var attempt = fromPod(to: address, port(), random.chance(92) ? .tcp : .udp)
         let source = World.passthroughSources[address.family]
-        // A bound socket that connects to the unspecified address calls its own source.
-        if plan.sidecar.passthroughSources.contains(source), !address.isUnspecified,
-            random.chance(60)
-        {
+        if plan.sidecar.passthroughSources.contains(source), random.chance(60) {
             attempt.isBound = true
             attempt.flow.source.address = source
             return attempt

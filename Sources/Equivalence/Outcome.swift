@@ -59,12 +59,9 @@ extension Trial {
 
     /// What is observed of an attempt under a verdict, in terms of who accepts.
     package func outcome(of attempt: Attempt, under verdict: Verdict) -> Outcome {
-        let flow = attempt.flow
-        var destination = flow.destination
-        // connect(2) takes the unspecified address for loopback, and says so.
-        if destination.address.isUnspecified {
-            destination.address = .loopback(destination.address.family)
-        }
+        // What connect(2) makes of the unspecified address it says, too.
+        let flow = attempt.flow.settled
+        let destination = flow.destination
         var acceptance = Acceptance(
             site: .pod, port: destination.port, origin: destination,
             source: flow.source.address, peer: destination)

@@ -81,3 +81,21 @@ package struct Flow: Hashable, Sendable {
         self.interface = interface
     }
 }
+
+extension Flow {
+    /// The flow as the kernel sends it.
+    ///
+    /// The unspecified address is nobody's. For IPv4 connect(2) and sendto(2) go to the socket's
+    /// own source instead, which is loopback where none was chosen; for IPv6 to loopback, IPv4's
+    /// where the source is a mapped address.
+    package var settled: Flow {
+        guard destination.address.isUnspecified else { return self }
+        let family = destination.address.family
+        let isChosen = family == .ipv4 && !source.address.isUnspecified
+        let isMapped = source.address.family == .ipv4 && !source.address.isUnspecified
+        var flow = self
+        flow.destination.address =
+            isChosen ? source.address : .loopback(isMapped ? .ipv4 : family)
+        return flow
+    }
+}

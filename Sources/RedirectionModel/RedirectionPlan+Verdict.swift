@@ -8,7 +8,7 @@ extension RedirectionPlan {
     package func verdict(for flow: Flow) -> Verdict {
         guard isEnabled else { return Verdict(.pass, .disabled) }
         return switch flow.direction {
-        case .outbound: outboundVerdict(for: flow)
+        case .outbound: outboundVerdict(for: flow.settled)
         case .inbound: inboundVerdict(for: flow)
         }
     }
@@ -20,7 +20,7 @@ extension RedirectionPlan {
             return Verdict(.redirectDNS(port: dns.port), .dns)
         }
         if let verdict = unmanagedVerdict(for: flow) { return verdict }
-        let isLoopback = destination.isLoopback || destination.isUnspecified
+        let isLoopback = destination.isLoopback
         let isOwn = !isLoopback && ownAddresses.contains(destination)
         if isLoopback || isOwn, sidecar.passthroughSources.contains(flow.source.address) {
             return Verdict(.pass, .passthrough)

@@ -51,7 +51,9 @@ struct FlowArguments: ParsableArguments {
     /// The flow, of a workload with these addresses.
     func flow(ownAddresses: Set<IPAddress>) -> Flow {
         let family = to.address.family
-        let own = ownAddresses.sorted().first { $0.family == family }
+        let own =
+            to.address.isLoopback || to.address.isUnspecified
+            ? .loopback(family) : ownAddresses.sorted().first { $0.family == family }
         let stranger = IPAddress(family == .ipv4 ? "192.0.2.1" : "2001:db8::1")
         let source = (inbound ? stranger : own) ?? .loopback(family)
         return Flow(

@@ -17,16 +17,18 @@ import Testing
         of plan: RedirectionPlan, _ lists: PolicyLists, _ owners: OwnerTable, on flow: Flow
     ) -> Verdict? {
         var entry = plan.podEntry(set: 1, usesSocketLookup: true)
-        let peer = flow.direction == .outbound ? flow.destination : flow.source
         var ask = swerve_question()
-        ask.peer = swerve_addr(peer.address)
+        ask.source = swerve_addr(flow.source.address)
+        ask.peer = swerve_addr(
+            flow.direction == .outbound ? flow.destination.address : flow.source.address)
+        if flow.direction == .outbound { unsafe swerve_settle(&ask) }
+        let peer = IPAddress(ask.peer)
         ask.protocol = flow.protocol == .tcp ? 6 : 17
         ask.port = flow.destination.port
         ask.uid = flow.owner?.uid ?? 0
         ask.gid = flow.owner?.gid ?? 0
         ask.ports = portLists(lists, flow.destination.port)
-        ask.networks = longestMatch(lists, peer.address)
-        ask.source = swerve_addr(flow.source.address)
+        ask.networks = longestMatch(lists, peer)
         ask.source_networks = longestMatch(lists, flow.source.address)
         if let facts = facts(owners, isGroup: false, ask.uid) {
             ask.uid_flags = facts.flags

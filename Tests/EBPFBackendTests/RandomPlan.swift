@@ -49,8 +49,9 @@ enum RandomPlan {
                 .outbound, Int.random(in: 0..<5) == 0 ? .udp : .tcp, from: local, to: peer,
                 owner: Owner(uid: ids.randomElement() ?? 0, gid: ids.randomElement() ?? 0))
         case .inbound:
-            // Own and loopback sources arrive on loopback, and no others do.
-            let isLocal = plan.ownAddresses.contains(peer.address) || peer.address.isLoopback
+            // Own, pass-through and loopback sources arrive on loopback, and no others do.
+            let ours = plan.ownAddresses.union(plan.sidecar.passthroughSources)
+            let isLocal = ours.contains(peer.address) || peer.address.isLoopback
             return Flow(
                 .inbound, from: peer, to: local, interface: isLocal ? "lo" : "eth0")
         }

@@ -20,10 +20,11 @@ struct ProofSettings {
         policies: number("SWERVE_PROVE_POLICIES") ?? 300,
         seed: number("SWERVE_PROVE_SEED") ?? 1, lanes: number("SWERVE_PROVE_LANES") ?? 2)
 
-    /// All, or the one that is asked for.
+    /// All, or those that are asked for.
     static var mechanisms: [ProvenMechanism] {
         let wish = ProcessInfo.processInfo.environment["SWERVE_PROVE_MECHANISM"]
-        return ProvenMechanism.allCases.filter { wish == nil || wish == "\($0)" }
+        let names = wish?.split(separator: ",").map { String($0) }
+        return ProvenMechanism.allCases.filter { names?.contains("\($0)") ?? true }
     }
 
     private static func number<Number: FixedWidthInteger>(_ name: String) -> Number? {

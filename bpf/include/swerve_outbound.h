@@ -56,7 +56,7 @@ static __always_inline void swerve_natural_source(const struct swerve_pod *pod,
 						  const struct swerve_question *ask,
 						  struct swerve_addr *source)
 {
-	if (swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer))
+	if (swerve_is_loopback(&ask->peer))
 		__builtin_memset(source, 0, sizeof(*source));
 	else if (swerve_is_own(pod, ask) && !swerve_is_link_local(&ask->peer))
 		*source = ask->peer;
@@ -72,7 +72,7 @@ static __always_inline bool swerve_is_unreachable(const struct swerve_question *
 						  const struct swerve_addr *source)
 {
 	if (!swerve_is_zero(source) || swerve_is_loopback(&ask->peer) ||
-	    swerve_is_unspecified(&ask->peer) || swerve_is_link_local(&ask->peer))
+	    swerve_is_link_local(&ask->peer))
 		return false;
 	swerve_count(SWERVE_STAT_NO_SOURCE);
 	return true;
@@ -91,7 +91,7 @@ static __always_inline void swerve_ask_source(const struct swerve_pod *pod,
 		return;
 	if (swerve_is_unspecified(&source)) {
 		source = ask->peer;
-		if (swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer))
+		if (swerve_is_loopback(&ask->peer))
 			source.word[3] = swerve_family(&source) ? bpf_htonl(1) :
 								  bpf_htonl(INADDR_LOOPBACK);
 	}

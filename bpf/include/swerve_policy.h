@@ -73,7 +73,7 @@ SWERVE_INLINE int swerve_is_loopback(const struct swerve_addr *addr)
 		(addr->word[3] ^ __builtin_bswap32(1))) == 0;
 }
 
-/* 0.0.0.0 or ::, which connect(2) takes for loopback, but only after it has asked us. */
+/* 0.0.0.0 or ::. */
 SWERVE_INLINE int swerve_is_unspecified(const struct swerve_addr *addr)
 {
 	return !addr->word[3] &&
@@ -160,6 +160,27 @@ SWERVE_INLINE int swerve_is_captured(const struct swerve_pod *pod,
 }
 
 /*
+ * What connect(2) and sendmsg(2) make of the unspecified address, but only after they have asked us:
+ * 0.0.0.0 is the socket's own source if it has one, and else loopback; :: is loopback, of IPv4 for a
+ * socket that is bound to a mapped address.
+ */
+SWERVE_INLINE void swerve_settle(struct swerve_question *ask)
+{
+	int is_ipv4 = !swerve_family(&ask->peer);
+
+	if (!swerve_is_unspecified(&ask->peer))
+		return;
+	if (is_ipv4 && !swerve_is_unspecified(&ask->source)) {
+		ask->peer = ask->source;
+	} else if (is_ipv4 || (!swerve_is_unspecified(&ask->source) && !swerve_family(&ask->source))) {
+		ask->peer.word[2] = __builtin_bswap32(0x0000ffff);
+		ask->peer.word[3] = __builtin_bswap32(0x7f000001);
+	} else {
+		ask->peer.word[3] = __builtin_bswap32(1);
+	}
+}
+
+/*
  * Whether a sidecar that accepts transparently may be handing on a connection, from the client it has
  * it from. What the pod calls itself comes from an address of its own.
  */
@@ -176,7 +197,7 @@ SWERVE_INLINE struct swerve_verdict swerve_within(const struct swerve_pod *pod,
 						  const struct swerve_question *ask, int is_sidecar,
 						  int *decided)
 {
-	int loopback = swerve_is_loopback(&ask->peer) || swerve_is_unspecified(&ask->peer);
+	int loopback = swerve_is_loopback(&ask->peer);
 	int own = !loopback && swerve_is_own(pod, ask);
 
 	*decided = 1;

@@ -161,6 +161,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 		socket->flags &= SWERVE_SOCKET_OWNER | SWERVE_SOCKET_BOUND;
 	swerve_take_owner(socket, &ask);
 	bound_source(ctx, is_ipv4, socket, &ask.source);
+	swerve_settle(&ask);
 	swerve_ask_source(pod, &ask);
 	verdict = swerve_ask_outbound(pod, &ask);
 	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);

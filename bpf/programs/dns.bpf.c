@@ -28,6 +28,7 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
 {
 	struct swerve_question ask = {
 		.peer = *destination,
+		.source = *source,
 		.protocol = SWERVE_READ(ctx->protocol),
 		.port = bpf_ntohs(SWERVE_READ(ctx->user_port)),
 	};
@@ -39,6 +40,7 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
 	if (!pod || !(pod->flags & SWERVE_POD_DNS_UDP) || ask.protocol != IPPROTO_UDP ||
 	    ask.port != SWERVE_DOMAIN_PORT)
 		return ALLOW;
+	swerve_settle(&ask);
 	swerve_take_owner(bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0), &ask);
 	verdict = swerve_ask_outbound(pod, &ask);
 	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);
@@ -54,11 +56,11 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
 		return DENY;
 	}
-	socket->asked.addr = *destination;
+	socket->asked.addr = ask.peer;
 	socket->asked.port = bpf_htons(ask.port);
 	socket->answer_port = bpf_htons(pod->dns_port);
 	socket->flags |= SWERVE_SOCKET_ASKED;
-	swerve_turn(ctx, is_ipv4, destination, pod->dns_port);
+	swerve_turn(ctx, is_ipv4, &ask.peer, pod->dns_port);
 	return ALLOW;
 }
 

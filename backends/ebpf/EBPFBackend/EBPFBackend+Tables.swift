@@ -19,7 +19,7 @@ extension EBPFBackend {
         _ flow: Flow, under plan: RedirectionPlan, inbound: InboundMethod = .socketLookup
     ) -> [MapEntry] {
         let entries = entries(of: plan, inbound: inbound)
-        let wanted = DecidingEntries(plan, flow)
+        let wanted = DecidingEntries(plan, flow.settled)
         return entries.filter { wanted.contains($0) }
     }
 

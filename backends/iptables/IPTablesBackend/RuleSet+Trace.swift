@@ -26,6 +26,7 @@ extension RuleSet {
     /// A rule that passes a flow ends the walk through its hook's chains and nothing more: a
     /// later hook may drop it. One that redirects is not undone by a later one but by a drop.
     package func trace(_ flow: Flow) -> Trace {
+        let flow = flow.settled
         var trace = Trace()
         for (point, rules) in hooksByPoint where point.direction == flow.direction {
             var walk = Walk(rules: self, point: point, flow: flow)
