@@ -29,12 +29,16 @@ struct AnnotationArgument: ExpressibleByArgument {
 
 /// Whose plan, in options: that of a policy, and of a workload it is for.
 struct PlanArguments: ParsableArguments {
-    @Argument(help: "A pod of the lab that is up: its policy, its addresses.")
+    @Argument(
+        help: "A pod of the lab that is up: its addresses, and its policy if no file is given.")
     var pod: String?
 
     @Option(
         name: [.short, .customLong("file")],
-        help: "A policy file (docs/policy.md); repeat it for layers, the nearest to the pod last.")
+        help: """
+            A policy file (docs/policy.md), in place of the lab's; repeat it for layers, the \
+            nearest to the pod last.
+            """)
     var file: [String] = []
 
     @Option(
@@ -68,7 +72,8 @@ struct PlanArguments: ParsableArguments {
         let lab = try pod.map { _ in try LabState.require() }
         let labPod = try pod.flatMap { try lab?.pod($0) }
         let workload = try labPod.map(Workload.init(of:)) ?? netns.map(Workload.init(at:))
-        var policy = try lab?.readPolicy() ?? Policy()
+        // A file stands in for the lab's policy: what was taken out of it must show.
+        var policy = file.isEmpty ? try lab?.readPolicy() ?? Policy() : Policy()
         for file in file { policy = policy.overlaid(by: try readPolicy(file)) }
         policy = policy.overlaid(by: try annotations(under: policy.preset ?? .fsm))
         let own = try Set(

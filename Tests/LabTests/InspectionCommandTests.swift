@@ -192,6 +192,8 @@ struct InspectionCommandTests {
                 counters.split(separator: "\n").contains { line in
                     line.split(separator: " ") == ["inbound", "inbound", "2"]
                 })
+            let explained = try run("explain", "curl", "--to", "198.51.100.7:80")
+            #expect(explained.contains("\n\(mechanism), which the workload has\n"))
             let same = try run("plan", "curl", "--backend", "\(mechanism)", "--diff")
             #expect(!same.split(separator: "\n").contains { "+-".contains($0.prefix(1)) })
             let other = try run(
