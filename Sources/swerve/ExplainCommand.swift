@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
 internal import RedirectionModel
@@ -26,7 +27,8 @@ struct ExplainCommand: ParsableCommand {
     func run() throws {
         let resolved = try subject.resolve()
         let explanation = Explanation(
-            flow.flow(ownAddresses: resolved.ownAddresses), under: resolved.plan)
+            flow.flow(ownAddresses: resolved.ownAddresses), under: resolved.plan,
+            inbound: try subject.inbound())
         if json { try Console.say(json: explanation) } else { explanation.show() }
     }
 }
@@ -46,14 +48,14 @@ struct Explanation: Encodable {
     let because: String
     let backends: [Backend]
 
-    init(_ flow: Flow, under plan: RedirectionPlan) {
+    init(_ flow: Flow, under plan: RedirectionPlan, inbound: InboundMethod) {
         let verdict = plan.verdict(for: flow)
         self.flow = flow.sentence
         self.verdict = "\(verdict)"
         reason = "\(verdict.reason)"
         because = verdict.reason.meaning(plan.table(for: flow))
         backends = Backends.built.map { mechanism in
-            let inspector = Backends.inspector(of: mechanism)
+            let inspector = Backends.inspector(of: mechanism, inbound: inbound)
             do throws(RedirectionError) {
                 return Backend(
                     mechanism: inspector.mechanism,
