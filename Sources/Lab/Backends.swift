@@ -22,21 +22,23 @@ package enum Backends {
         }
     }
 
-    /// The mechanism to use, and why.
-    package static func choose(_ wish: Wish, for plan: RedirectionPlan) throws -> Choice {
+    /// The mechanism to use, and why; `inbound` is how eBPF would take inbound connections.
+    package static func choose(
+        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod
+    ) throws -> Choice {
         let release = try kernelRelease()
         let version = KernelVersion(release: release) ?? KernelVersion(0, 0)
         return try RedirectionEngine.choose(wish, among: assess(), on: version) { mechanism in
-            inspector(of: mechanism).refusal(of: plan)
+            inspector(of: mechanism, inbound: inbound).refusal(of: plan)
         }
     }
 
     /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
     package static func inspector(
-        of mechanism: Mechanism, below cgroup: Cgroup? = nil
+        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod
     ) -> any PlanInspector {
         switch mechanism {
-        case .ebpf: EBPFInspector(below: cgroup)
+        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound)
         case .nft: IPTablesInspector(.nft)
         case .legacy: IPTablesInspector(.legacy)
         }

@@ -85,7 +85,13 @@ private struct LabBuilder: Sendable {
         self.configuration = configuration
         self.identity = identity
         self.processes = processes
-        sidecar = try configuration.policy.resolved(ownAddresses: []).plan.sidecar
+        let plan = try configuration.policy.resolved(ownAddresses: []).plan
+        sidecar = plan.sidecar
+        if configuration.wish != nil, configuration.sidecarCommand == nil, plan.isEnabled,
+            plan.inboundMode != .redirect
+        {
+            throw LabError.sidecarCannot("take what comes in with its destination (transparent)")
+        }
     }
 
     private var topology: LabTopology { configuration.topology }
@@ -97,7 +103,9 @@ private struct LabBuilder: Sendable {
         _ = try OwnedDescriptor.open(records, .replace)
         let choice: Choice? =
             if let wish = configuration.wish {
-                try Backends.choose(wish, for: try plan(of: topology.nodes.flatMap(\.pods)[0]))
+                try Backends.choose(
+                    wish, for: try plan(of: topology.nodes.flatMap(\.pods)[0]),
+                    inbound: configuration.inbound)
             } else { nil }
 
         progress("building two nodes and \(topology.nodes.flatMap(\.pods).count) pods")

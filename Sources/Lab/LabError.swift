@@ -21,6 +21,8 @@ package enum LabError: Error, Hashable {
     case keeperFailed(String)
     /// One thing failed, and then so did taking the lab down.
     case leftBehind(String, after: String)
+    /// The policy asks the reference sidecar for something it does not do.
+    case sidecarCannot(String)
     /// The lab that is up is not what the options ask for.
     case otherLab(String)
 }
@@ -51,6 +53,9 @@ extension LabError: CustomStringConvertible {
             "the lab's guard failed (\(reason)): `swerve lab down` removes what is left"
         case .keeperFailed(let reason): reason
         case .leftBehind(let failure, let error): "\(failure); before that: \(error)"
+        case .sidecarCannot(let what):
+            "the lab's own sidecar cannot \(what), as the policy asks: say inbound.mode: redirect, "
+                + "or give a sidecar that can with --sidecar"
         case .otherLab(let difference):
             "the lab that is up \(difference): leave the option out to use it, or take it down "
                 + "with `swerve lab down`"

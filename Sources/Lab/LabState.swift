@@ -37,6 +37,18 @@ package struct LabState: Hashable, Sendable, Codable {
     package var records: String
     package var pods: [Pod]
 
+    /// What works otherwise here than in a mesh.
+    package func notes() throws -> [String] {
+        let plan = try readPolicy().resolved(ownAddresses: []).plan
+        guard mechanism != nil, sidecarCommand == nil, plan.isEnabled, let dns = plan.dns else {
+            return []
+        }
+        return [
+            "name lookups are redirected to port \(dns.port), where the lab's own sidecar does not "
+                + "answer; give one that does with --sidecar"
+        ]
+    }
+
     /// What `policy` says.
     package func readPolicy() throws(PolicyErrors) -> Policy {
         try PolicyFile.parse(Array(policy.utf8), named: name)

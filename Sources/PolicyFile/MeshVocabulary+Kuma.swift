@@ -19,23 +19,25 @@ extension MeshVocabulary {
                 "is a configuration of Kuma's own; say the same in annotations"),
             "traffic.kuma.io/transparent-proxy-configmap-name": .refused(
                 "names a configuration of Kuma's own; say the same in annotations"),
+            // Off is off, whatever is said of the way it is done.
             "kuma.io/transparent-proxying": switching { policy, isOn in
                 if !isOn { policy.mode = PolicyMode.none }
             },
             "kuma.io/transparent-proxying-inbound-port": .field("sidecar.inboundPort"),
             "kuma.io/transparent-proxying-outbound-port": .field("sidecar.outboundPort"),
-            "kuma.io/transparent-proxying-inbound-v6-port": .refused(
-                "asks for a port of its own for IPv6, which there is not here"),
+            "kuma.io/transparent-proxying-inbound-v6-port": .custom(checkIPv6Port),
             "kuma.io/transparent-proxying-ip-family-mode": .custom { text, policy in
                 switch text {
                 case "dualstack": policy.families[.ipv6] = .managed
                 case "ipv4": policy.families[.ipv6] = .pass
-                default: return [ValueProblem("is not a mode", allowed: "dualstack, ipv4")]
+                case "ipv6": policy.families.merge([.ipv4: .pass, .ipv6: .managed]) { $1 }
+                default: return [ValueProblem("is not a mode", allowed: "dualstack, ipv4, ipv6")]
                 }
                 return []
             },
+            // Not by Kuma's own eBPF is not to say by what.
             "kuma.io/transparent-proxying-ebpf": switching { policy, isOn in
-                policy.mode = isOn ? .ebpf : .iptables
+                if isOn, policy.mode != PolicyMode.none { policy.mode = .ebpf }
             },
             "kuma.io/builtin-dns": switching { policy, isOn in
                 policy.dns.capture = isOn ? .all : .off
@@ -46,7 +48,25 @@ extension MeshVocabulary {
             "kuma.io/application-probe-proxy-port": .custom { text, policy in
                 text == "0" ? [] : ValueText.put(text, "inbound.exclude.ports", &policy)
             },
-        ], closedPrefixes: ["traffic.kuma.io/", "kuma.io/transparent-proxying"])
+        ], closedPrefixes: ["traffic.kuma.io/"])
+
+    /// The injector writes this port on every pod: its own default, or the one for both families.
+    ///
+    /// Keys are read in their order, so that the inbound port is known.
+    private static let checkIPv6Port: @Sendable (String, inout Policy) -> [ValueProblem] = {
+        text, policy in
+        do throws(ValueProblem) {
+            let inbound = policy.sidecar.inboundPort ?? Preset.kuma.sidecar.inboundPort
+            guard [inbound, 15010].contains(try ValueText.port(text)) else {
+                throw ValueProblem(
+                    "is a port of its own for IPv6, which there is not here",
+                    allowed: "\(inbound) or 15010")
+            }
+            return []
+        } catch {
+            return [error]
+        }
+    }
 
     private static let on: Set = ["enabled", "true", "yes"]
     private static let off: Set = ["disabled", "false", "no"]

@@ -46,8 +46,7 @@ extension MeshVocabulary {
             "traffic.sidecar.istio.io/includeOutboundPorts":
                 .includes("outbound.include.ports", everything: everyPort),
             "traffic.sidecar.istio.io/excludeOutboundPorts": .field("outbound.exclude.ports"),
-            "traffic.sidecar.istio.io/includeInboundPorts":
-                .includes("inbound.include.ports", everything: everyPort),
+            "traffic.sidecar.istio.io/includeInboundPorts": .custom(readInboundPorts),
             "traffic.sidecar.istio.io/excludeInboundPorts": .field("inbound.exclude.ports"),
             "traffic.sidecar.istio.io/excludeInterfaces": .custom { text, policy in
                 ValueText.put(text, "outbound.exclude.interfaces", &policy)
@@ -55,21 +54,36 @@ extension MeshVocabulary {
             },
             "traffic.sidecar.istio.io/kubevirtInterfaces": .custom(readVirtualInterfaces),
             "istio.io/reroute-virtual-interfaces": .custom(readVirtualInterfaces),
-            // Istio takes the lookups of the resolvers in the pod's resolv.conf, which only the pod
-            // knows.
-            "proxy.istio.io/config": .unlessSaid(at: "dns.capture") { text in
-                let lines = text.split { $0.isNewline || $0 == "," }
-                let captures = lines.contains {
-                    $0.contains("ISTIO_META_DNS_CAPTURE") && $0.contains("true")
-                }
-                return captures
-                    ? [
-                        ValueProblem(
-                            "turns ISTIO_META_DNS_CAPTURE on, which does not say whose lookups; "
-                                + "say swerve.dev/dns-capture")
-                    ] : []
-            },
+            "proxy.istio.io/config": .mentions([
+                // Istio takes the lookups of the resolvers in the pod's resolv.conf, which only the
+                // pod knows.
+                Mention(
+                    "ISTIO_META_DNS_CAPTURE", with: "true", saidAt: "dns.capture",
+                    "turns ISTIO_META_DNS_CAPTURE on, which does not say whose lookups; "
+                        + "say swerve.dev/dns-capture"),
+                Mention(
+                    "interceptionMode", saidAt: "inbound.mode",
+                    "has an interceptionMode, which is not read there; say swerve.dev/inbound-mode"
+                ),
+                Mention(
+                    "statusPort", saidAt: "inbound.exclude.ports",
+                    "has a statusPort, which is not read there; say swerve.dev/exclude-inbound-ports"
+                ),
+            ]),
         ], closedPrefixes: ["traffic.sidecar.istio.io/"])
+
+    /// Istio asks its inbound exclusions only where everything else is taken: `*`.
+    ///
+    /// Keys are read in their order, so that excludeInboundPorts and the status port are known, and
+    /// the exclusions of other layers are not among them yet.
+    private static let readInboundPorts: @Sendable (String, inout Policy) -> [ValueProblem] = {
+        text, policy in
+        guard text != "*" else {
+            return ValueText.put(everyPort, "inbound.include.ports", &policy)
+        }
+        policy.inbound.excludedPorts = []
+        return ValueText.put(text, "inbound.include.ports", &policy)
+    }
 
     /// Names alone, separated by commas; on both annotations of Istio they add up.
     private static let readVirtualInterfaces: @Sendable (String, inout Policy) -> [ValueProblem] = {
@@ -78,7 +92,7 @@ extension MeshVocabulary {
         let names = text.isEmpty ? [] : text.items(separatedBy: ",")
         var read: Set<VirtualInterface> = []
         let problems = names.problems { (name) throws(ValueProblem) in
-            read.insert(VirtualInterface(try ValueText.interface(name)))
+            read.insert(VirtualInterface(try ValueText.virtualInterface(name)))
         }
         policy.virtualInterfaces = before.union(read)
         return problems.map { $0.whole(of: names) }
@@ -93,25 +107,7 @@ extension MeshVocabulary {
             "config.linkerd.io/proxy-gid": .field("sidecar.gids"),
             "config.linkerd.io/inbound-port": .field("sidecar.inboundPort"),
             "config.linkerd.io/outbound-port": .field("sidecar.outboundPort"),
-            "config.linkerd.io/admin-port": .custom { text, policy in
-                readServicePort(text, instead: 4191, &policy)
-            },
-            "config.linkerd.io/control-port": .custom { text, policy in
-                readServicePort(text, instead: 4190, &policy)
-            },
+            "config.linkerd.io/admin-port": .field("sidecar.adminPort"),
+            "config.linkerd.io/control-port": .field("sidecar.controlPort"),
         ], appliesToNamespaces: true)
-
-    /// Puts a port of the proxy's in the place of its usual one.
-    private static func readServicePort(
-        _ text: String, instead usual: UInt16, _ policy: inout Policy
-    ) -> [ValueProblem] {
-        do throws(ValueProblem) {
-            let port = try ValueText.port(text)
-            let ports = policy.sidecar.ports ?? [4190, 4191]
-            policy.sidecar.ports = ports.subtracting([usual]).union([port])
-            return []
-        } catch {
-            return [error]
-        }
-    }
 }

@@ -10,10 +10,37 @@ struct MeshVocabulary: Sendable {
         /// The same for an include list, where `*` is everything and an empty text nothing.
         case includes(String, everything: String)
         case custom(@Sendable (String, inout Policy) -> [ValueProblem])
-        /// The same, unless an annotation of ours says what is wanted at this field instead.
-        case unlessSaid(at: String, @Sendable (String) -> [ValueProblem])
+        /// A configuration of the mesh's own, of which only these are looked for.
+        case mentions([Mention])
         /// Something this product cannot do, unless the value asks for nothing.
         case refused(String, unless: Set<String> = [])
+    }
+
+    /// A word in a mesh's own configuration that asks for something about redirection.
+    struct Mention: Sendable {
+        let word: String
+        /// What stands on its line too, where it asks for anything.
+        let company: String
+        /// The field at which an annotation of ours says what is wanted instead.
+        let field: String
+        let problem: String
+
+        init(_ word: String, with company: String = "", saidAt field: String, _ problem: String) {
+            self.word = word
+            self.company = company
+            self.field = field
+            self.problem = problem
+        }
+
+        func isIn(_ text: String) -> Bool {
+            text.split { $0.isNewline || $0 == "," }.contains { line in
+                let words = line.prefix { $0 != "#" }.split {
+                    !$0.isLetter && !$0.isNumber && $0 != "_"
+                }
+                return words.contains { $0 == word }
+                    && (company.isEmpty || words.contains { $0 == company })
+            }
+        }
     }
 
     let keys: [String: Meaning]

@@ -70,7 +70,8 @@ private struct AnnotationReader {
             return
         }
         guard isShort(key, text) else { return }
-        let value = text.fieldText(for: field)
+        let value = text.trimmed.fieldText(for: field)
+        policy.places[field.path] = "\(source): \(key)"
         report(key, value, field.read(value, .strict, &policy))
     }
 
@@ -80,18 +81,24 @@ private struct AnnotationReader {
             return
         }
         guard isShort(key, text) else { return }
+        let text = text.trimmed
         switch meaning {
         case .field(let path): read(key, text, into: path)
         case .includes(let path, let everything):
             read(key, text == "*" ? everything : text, into: path, readsEmpty: true)
         case .custom(let read):
             report(key, .value(text), read(text, &policy))
-        case .unlessSaid(let path, let read):
-            let isSaid = PolicyField.byPath[path]?.write(ours) != nil
-            if !isSaid { report(key, .value(text), read(text)) }
+        case .mentions(let mentions):
+            for mention in mentions where mention.isIn(text) && !isSaid(mention.field) {
+                report(key, nil, ValueProblem(mention.problem))
+            }
         case .refused(let reason, let unless):
             if !unless.contains(text) { report(key, text, ValueProblem(reason)) }
         }
+    }
+
+    private func isSaid(_ path: String) -> Bool {
+        PolicyField.byPath[path]?.write(ours) != nil
     }
 
     private mutating func read(
@@ -100,6 +107,7 @@ private struct AnnotationReader {
         guard let field = PolicyField.byPath[path] else { preconditionFailure("no field \(path)") }
         if text.isEmpty, field.shape == .list, !readsEmpty { return }
         let value = text.fieldText(for: field)
+        policy.places[field.path] = "\(source): \(key)"
         report(key, value, field.read(value, .mesh, &policy))
     }
 
@@ -130,8 +138,9 @@ private struct AnnotationReader {
 extension String {
     /// An annotation's text as a field's: lists are separated by commas, records by semicolons.
     func fieldText(for field: PolicyField) -> FieldText {
-        let separator: Character = RecordKeys.byPath[field.path] == nil ? "," : ";"
-        let items = isEmpty ? [] : items(separatedBy: separator)
+        let record = RecordKeys.byPath[field.path]
+        var items = isEmpty ? [] : items(separatedBy: record == nil ? "," : ";")
+        if let record { items = items.map(record.withoutBlanks) }
         switch field.shape {
         case .value: return .value(self)
         case .list: return .list(items)

@@ -43,6 +43,8 @@ extension PolicyField {
         port("sidecar.outboundPort", "outbound-port", \.sidecar.outboundPort),
         port("sidecar.inboundPort", "inbound-port", \.sidecar.inboundPort),
         port("sidecar.dnsPort", "dns-port", \.sidecar.dnsPort),
+        port("sidecar.adminPort", "admin-port", \.sidecar.adminPort),
+        port("sidecar.controlPort", "control-port", \.sidecar.controlPort),
         list("sidecar.ports", "sidecar-ports", \.sidecar.ports, ports),
         list("sidecar.tunnelPorts", "tunnel-ports", \.sidecar.tunnelPorts, ports),
         boolean(

@@ -91,7 +91,7 @@ extension PolicyField {
         _ text: String, _ dialect: Dialect
     ) throws(ValueProblem) -> VirtualInterface {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        let name = try ValueText.interface(String(parts[0]))
+        let name = try ValueText.virtualInterface(String(parts[0]))
         guard parts.count == 2 else { return VirtualInterface(name) }
         return VirtualInterface(
             name, localNetworks: try items(String(parts[1]), .set(ValueText.cidr), dialect))

@@ -92,6 +92,7 @@ struct PolicyReader {
 
     private mutating func read(_ element: Element, into field: PolicyField) {
         guard let (text, places) = text(of: element, for: field) else { return }
+        policy.places[field.path] = "\(source):\(element.place.line):\(element.place.column)"
         for problem in field.read(text, .strict, &policy) {
             let index = problem.index
             report(

@@ -12,6 +12,13 @@ struct RecordKeys: Sendable {
 
     let keys: [Key]
 
+    /// A record of an annotation, without blanks around its parts and their items.
+    func withoutBlanks(_ text: String) -> String {
+        text.split(separator: ":", maxSplits: keys.count - 1, omittingEmptySubsequences: false)
+            .map { String($0).items(separatedBy: ",").joined(separator: ",") }
+            .joined(separator: ":")
+    }
+
     static let byPath: [String: RecordKeys] = [
         "outbound.exclude.portsByUser": RecordKeys(keys: [
             Key(name: "uids", isList: true, isRequired: true),

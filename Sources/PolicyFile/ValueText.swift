@@ -100,6 +100,17 @@ enum ValueText {
         return pattern
     }
 
+    /// One that leads to machines within the workload, as loopback does not.
+    static func virtualInterface(_ text: String) throws(ValueProblem) -> InterfacePattern {
+        let pattern = try interface(text)
+        guard !pattern.matches("lo") else {
+            throw ValueProblem(
+                "is the loopback interface too, behind which there is no machine",
+                allowed: interfaces)
+        }
+        return pattern
+    }
+
     static func boolean(_ text: String) throws(ValueProblem) -> Bool {
         switch text {
         case "true": true

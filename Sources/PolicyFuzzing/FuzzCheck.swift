@@ -106,24 +106,51 @@ package enum FuzzCheck {
                 && ![UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: ".")].contains(byte)
         }
         let written = Set(words.map { String(decoding: $0, as: UTF8.self) })
-        return numbers(of: policy).first { !written.contains($0) }.map {
+        // ::ffff:a00:1 is 10.0.0.1.
+        let isMapped = written.contains { $0.lowercased() == "ffff" }
+        let read = numbers(of: policy) + (isMapped ? [] : ipv4Addresses(of: policy))
+        return read.first { !written.contains($0) }.map {
             .violated("\($0) is in the policy and not in the text")
         }
     }
 
     private static func numbers(of policy: Policy) -> [String] {
-        let sidecar = policy.sidecar
+        let (sidecar, outbound, inbound) = (policy.sidecar, policy.outbound, policy.inbound)
+        let byUser = outbound.excludedPortsByUser
         // An exclusion of 53 for one protocol may cut a range in two when it is written, not here.
-        let ports = [
-            sidecar.ports, sidecar.tunnelPorts, policy.outbound.excludedPorts,
-            policy.outbound.includedPorts, policy.inbound.excludedPorts,
-            policy.inbound.includedPorts,
-        ].compactMap(\.self).flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound] }
-        let ids = [sidecar.uids, sidecar.gids, policy.outbound.excludedUIDs]
-            .compactMap(\.self).flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound] }
-        let single = [sidecar.outboundPort, sidecar.inboundPort, sidecar.dnsPort]
-            .compactMap(\.self)
-        return (ports + single).map { "\($0)" } + ids.map { "\($0)" }
-            + [policy.inbound.mark, policy.inbound.table].compactMap(\.self).map { "\($0)" }
+        let ports: [PortSet?] =
+            [
+                sidecar.ports, sidecar.tunnelPorts, outbound.excludedPorts, outbound.includedPorts,
+                inbound.excludedPorts, inbound.includedPorts,
+            ] + byUser.map(\.ports)
+        let ids: [IDSet?] =
+            [sidecar.uids, sidecar.gids, outbound.excludedUIDs, outbound.excludedGIDs]
+            + byUser.map(\.uids)
+        let single = [
+            sidecar.outboundPort, sidecar.inboundPort, sidecar.dnsPort, sidecar.adminPort,
+            sidecar.controlPort,
+        ]
+        return ports.flatMap(ends) + ids.flatMap(ends)
+            + single.compactMap(\.self).map { "\($0)" }
+            + [inbound.mark, inbound.table].compactMap(\.self).map { "\($0)" }
+            + networks(of: policy).filter { $0 != CIDR($0.network) }.map { "\($0.prefixLength)" }
+    }
+
+    /// They are written in one way, unlike IPv6 addresses, whose zeros may be left out.
+    private static func ipv4Addresses(of policy: Policy) -> [String] {
+        networks(of: policy).filter { $0.family == .ipv4 }.map { "\($0.network)" }
+    }
+
+    private static func ends<Bound>(of set: RangeSet<Bound>?) -> [String] {
+        set?.ranges.flatMap { ["\($0.lowerBound)", "\($0.upperBound)"] } ?? []
+    }
+
+    private static func networks(of policy: Policy) -> [CIDR] {
+        let sets = [
+            policy.outbound.excludedNetworks, policy.outbound.includedNetworks,
+            policy.inbound.excludedSources, policy.inbound.includedSources,
+        ]
+        return sets.compactMap(\.self).flatMap(\.self)
+            + (policy.virtualInterfaces ?? []).flatMap(\.localNetworks)
     }
 }

@@ -14,6 +14,8 @@ package struct RandomAnnotations {
         "10.0.0.0/8,2001:db8::/32", "*", "", "eth0,br+", "true", "false", "enabled", "disabled",
         "all", "off", "10.96.0.10", "udp,tcp", "any", "ebpf", "none", "transparent", "TPROXY",
         "tcp:80,443:1000-2000;53:7;9", "1000:80:tcp;5:53", "br+:172.18.0.0/16;docker0", "dualstack",
+        "1000 : 80, 90 : tcp", "br+ : 172.18.0.0/16 , ::/0", "lo", "15010",
+        "interceptionMode: TPROXY",
         "managed", "istio", "consul", "0",
         #"{"ProxyUserID":"5995","ProxyInboundPort":20000,"ExcludeUIDs":["0","5996"]}"#,
         #"{"ConsulDNSIP":"127.0.0.1","ConsulDNSPort":8600,"ExcludeOutboundCIDRs":["10.0.0.0\/8"]}"#,

@@ -39,6 +39,8 @@ package struct RandomPolicy {
         sidecar.outboundPort = maybe { $0.port() }
         sidecar.inboundPort = maybe { $0.port() }
         sidecar.dnsPort = maybe { $0.port() }
+        sidecar.adminPort = maybe { $0.port() }
+        sidecar.controlPort = maybe { $0.port() }
         sidecar.ports = maybe { $0.ports() }
         sidecar.tunnelPorts = maybe { $0.ports() }
         sidecar.redirectsSelfCalls = maybe { $0.generator.once(in: 2) }

@@ -84,3 +84,24 @@ extension CIDR: Comparable {
         (left.network, left.prefixLength) < (right.network, right.prefixLength)
     }
 }
+
+extension Set<CIDR> {
+    /// True when each of them lies within one of `covers`.
+    ///
+    /// Sorts and merges: a pod's annotations may list tens of thousands.
+    func lieWithin(_ covers: Set<CIDR>) -> Bool {
+        AddressFamily.allCases.allSatisfy { family in
+            // A network sorts before those within it, so these are disjoint, and in order.
+            var outermost: [CIDR] = []
+            for cover in covers.filter({ $0.family == family }).sorted() {
+                if let last = outermost.last, last.contains(cover) { continue }
+                outermost.append(cover)
+            }
+            var next = 0
+            return filter { $0.family == family }.sorted().allSatisfy { network in
+                while next < outermost.count, outermost[next].last < network.network { next += 1 }
+                return next < outermost.count && outermost[next].contains(network)
+            }
+        }
+    }
+}

@@ -23,6 +23,7 @@ extension Policy {
         merged.outbound.overlay(nearer.outbound)
         merged.inbound.overlay(nearer.inbound)
         merged.virtualInterfaces = nearer.virtualInterfaces ?? virtualInterfaces
+        merged.places.overlay(nearer.places)
         return merged
     }
 }
@@ -34,6 +35,8 @@ extension SidecarPolicy {
         outboundPort = nearer.outboundPort ?? outboundPort
         inboundPort = nearer.inboundPort ?? inboundPort
         dnsPort = nearer.dnsPort ?? dnsPort
+        adminPort = nearer.adminPort ?? adminPort
+        controlPort = nearer.controlPort ?? controlPort
         ports = nearer.ports ?? ports
         tunnelPorts = nearer.tunnelPorts ?? tunnelPorts
         redirectsSelfCalls = nearer.redirectsSelfCalls ?? redirectsSelfCalls

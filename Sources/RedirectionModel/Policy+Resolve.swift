@@ -14,7 +14,13 @@ extension Policy {
     package func resolved(
         ownAddresses: Set<IPAddress>
     ) throws(PolicyConflicts) -> ResolvedPolicy {
-        let preset = Preset(named: preset ?? .fsm)
+        try resolved(over: Preset(named: preset ?? .fsm), ownAddresses: ownAddresses)
+    }
+
+    /// The same over this preset, whichever the policy names.
+    func resolved(
+        over preset: Preset, ownAddresses: Set<IPAddress>
+    ) throws(PolicyConflicts) -> ResolvedPolicy {
         let own = ownAddresses.filter { !$0.isLoopback && !$0.isUnspecified }
         var resolution = Resolution(policy: self, preset: preset, own)
         resolution.resolveSidecar()
@@ -22,7 +28,7 @@ extension Policy {
         resolution.resolveInbound()
         resolution.resolveDNS()
         guard resolution.conflicts.isEmpty else {
-            throw PolicyConflicts(conflicts: resolution.conflicts)
+            throw PolicyConflicts(conflicts: resolution.conflicts, places: places)
         }
         return ResolvedPolicy(
             preset: preset.id, mode: mode ?? .auto, plan: resolution.plan)
@@ -72,6 +78,15 @@ private struct Resolution {
         let usual = preset.sidecar
         let listening: PortSet = [usual.outboundPort, usual.inboundPort]
         var ports = said ?? usual.ownPorts.subtracting(listening).subtracting(usual.tunnelPorts)
+        let services = [
+            (policy.sidecar.adminPort, preset.adminPort),
+            (policy.sidecar.controlPort, preset.controlPort),
+        ]
+        // The usual ones go first, for one may move to where the other was.
+        for case (_?, let usual?) in services where said == nil {
+            ports = ports.subtracting([usual])
+        }
+        for case (let port?, _) in services { ports = ports.union([port]) }
         if usual.ownPorts.contains(usual.outboundPort) {
             ports = ports.union([plan.sidecar.outboundPort])
         }
@@ -120,15 +135,18 @@ private struct Resolution {
         _ selection: Selection, ports: PortSet?, networks: Set<CIDR>?, names: (String, String)
     ) {
         if let ports, !ports.isEmpty, ports.subtracting(selection.excludedPorts).isEmpty {
-            conflicts.append(.wholeIncludeExcluded(names.0))
+            let texts = ports.ranges.map { RangeSet([$0]) }
+            conflicts.append(.wholeIncludeExcluded(names.0, shortened(texts)))
         }
-        if let networks, !networks.isEmpty,
-            networks.allSatisfy({ network in
-                selection.excludedNetworks.contains { $0.contains(network) }
-            })
-        {
-            conflicts.append(.wholeIncludeExcluded(names.1))
+        if let networks, !networks.isEmpty, networks.lieWithin(selection.excludedNetworks) {
+            conflicts.append(.wholeIncludeExcluded(names.1, shortened(networks.sorted())))
         }
+    }
+
+    /// A list as an error can show it.
+    private func shortened(_ items: [some CustomStringConvertible]) -> String {
+        let shown = items.prefix(3).map(\.description).joined(separator: ",")
+        return items.count > 3 ? "\(shown) and \(items.count - 3) more" : shown
     }
 
     /// After the exclusions: one of port 53 is an exclusion from being captured, too.

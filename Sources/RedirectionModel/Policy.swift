@@ -13,8 +13,29 @@ package struct Policy: Hashable, Sendable {
     package var outbound = OutboundPolicy()
     package var inbound = InboundPolicy()
     package var virtualInterfaces: Set<VirtualInterface>?
+    package var places = FieldPlaces()
 
     package init() {}
+}
+
+/// Where each field was said, for errors that show only when layers come together.
+///
+/// Two policies that say the same in different places are equal.
+package struct FieldPlaces: Hashable, Sendable {
+    private var byField: [String: String] = [:]
+
+    package init() {}
+
+    /// `policy.yaml:7:3` of `sidecar.dnsPort`.
+    package subscript(field: String) -> String? {
+        get { byField[field] }
+        set { byField[field] = newValue }
+    }
+
+    mutating func overlay(_ nearer: FieldPlaces) { byField.merge(nearer.byField) { $1 } }
+
+    package static func == (_: FieldPlaces, _: FieldPlaces) -> Bool { true }
+    package func hash(into _: inout Hasher) {}
 }
 
 /// What is said about the proxy.
@@ -24,6 +45,9 @@ package struct SidecarPolicy: Hashable, Sendable {
     package var outboundPort: UInt16?
     package var inboundPort: UInt16?
     package var dnsPort: UInt16?
+    /// Where it serves its administrator and its control plane, in place of the preset's ports.
+    package var adminPort: UInt16?
+    package var controlPort: UInt16?
     /// Ports it serves besides those above.
     package var ports: PortSet?
     package var tunnelPorts: PortSet?

@@ -16,8 +16,8 @@ package enum PolicyConflict: Hashable, Sendable {
     case transparentMissing(String)
     /// The table is one that the kernel fills itself.
     case tableReserved(UInt32)
-    /// Every entry of an include list is excluded as well; the field of the include list.
-    case wholeIncludeExcluded(String)
+    /// Every entry of an include list is excluded as well; the field of the list, and the list.
+    case wholeIncludeExcluded(String, String)
 }
 
 extension PolicyConflict {
@@ -26,12 +26,23 @@ extension PolicyConflict {
         switch self {
         case .sidecarUnidentified: "sidecar.uids"
         case .portIsZero(let field), .transparentMissing(let field),
-            .wholeIncludeExcluded(let field):
+            .wholeIncludeExcluded(let field, _):
             field
         case .dnsPortMissing, .dnsPortTaken: "sidecar.dnsPort"
         case .dnsServersEmpty: "dns.capture"
         case .dnsProtocolsEmpty: "dns.protocols"
         case .tableReserved: "inbound.table"
+        }
+    }
+
+    /// The fields that bring it about, the one to change first.
+    fileprivate var causes: [String] {
+        switch self {
+        case .sidecarUnidentified: [field, "sidecar.gids"]
+        case .dnsPortMissing: ["dns.capture", "preset"]
+        case .dnsPortTaken(_, let other): [field, other]
+        case .transparentMissing: [field, "inbound.mode"]
+        default: [field]
         }
     }
 }
@@ -59,9 +70,9 @@ extension PolicyConflict: CustomStringConvertible {
         case .tableReserved(let table):
             "\(field): \(table) is a table of the kernel's own; allowed: 1 to 252 and 256 to "
                 + "4294967295"
-        case .wholeIncludeExcluded:
-            "\(field): all of it is excluded too, so that it includes nothing; take it out here "
-                + "or among the exclusions"
+        case .wholeIncludeExcluded(_, let list):
+            "\(field): \"\(list)\" is excluded too, all of it, so that it includes nothing; take "
+                + "it out here or among the exclusions"
         }
     }
 }
@@ -69,8 +80,15 @@ extension PolicyConflict: CustomStringConvertible {
 /// Everything that stands between a policy and its plan.
 package struct PolicyConflicts: Error, Hashable, CustomStringConvertible {
     package let conflicts: [PolicyConflict]
+    /// Where the policy says what it says.
+    package let places: FieldPlaces
 
+    /// `policy.yaml:7:3: sidecar.dnsPort: ...`, a line each.
     package var description: String {
-        conflicts.map { "\($0)" }.joined(separator: "\n")
+        conflicts.map { conflict in
+            let place = conflict.causes.lazy.compactMap { places[$0] }.first
+            return (place.map { "\($0): " } ?? "") + "\(conflict)"
+        }
+        .joined(separator: "\n")
     }
 }

@@ -5,16 +5,17 @@ extension Preset {
     /// Flomesh Service Mesh, the default.
     ///
     /// Outbound 15001, inbound 15003, uid 1500; admin 15000, metrics 15010, probes 15901-15904.
-    /// Pipy answers name lookups at 5300.
+    /// Pipy answers name lookups at 127.0.0.153 and over UDP alone, where none are sent to here.
     package static let fsm = Preset(
         .fsm,
         sidecar: Sidecar(
             uids: [1500], outboundPort: 15001, inboundPort: 15003,
             ownPorts: PortSet([15000...15001, 15003...15003, 15010...15010, 15901...15904]))
-    ).with { $0.dnsPort = 5300 }
+    ).with { $0.adminPort = 15000 }
 
-    /// Open Service Mesh, from which FSM comes: the same numbers, no name lookups.
+    /// Open Service Mesh, from which FSM comes: the same numbers.
     package static let osm = Preset(.osm, sidecar: Preset.fsm.sidecar)
+        .with { $0.adminPort = Preset.fsm.adminPort }
 
     /// Istio, sidecar mode.
     ///
@@ -41,6 +42,8 @@ extension Preset {
             uids: [2102], outboundPort: 4140, inboundPort: 4143, ownPorts: [4143, 4190, 4191],
             redirectsSelfCalls: false)
     ).with {
+        $0.adminPort = 4191
+        $0.controlPort = 4190
         $0.outbound = Selection(excludedPorts: [4567, 4568])
         $0.inbound = Selection(excludedPorts: [4567, 4568])
     }

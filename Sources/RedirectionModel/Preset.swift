@@ -21,6 +21,10 @@ package struct Preset: Hashable, Sendable {
     package let sidecar: Sidecar
     /// Whether the application reaches the workload's own addresses directly.
     package var passesOwnAddresses = true
+    /// Which of the sidecar's own ports are its administrator's and its control plane's, where a
+    /// pod may move them.
+    package var adminPort: UInt16?
+    package var controlPort: UInt16?
     /// Where the sidecar answers name lookups, in meshes where it does.
     package var dnsPort: UInt16?
     package var dns = DNSScope.off
@@ -33,18 +37,18 @@ package struct Preset: Hashable, Sendable {
 
     /// The plan of a workload with these addresses and nothing said beyond the preset.
     package func plan(ownAddresses: Set<IPAddress>) -> RedirectionPlan {
-        var plan = basis(ownAddresses: ownAddresses)
-        plan.outbound.dropMootIncludes(families: plan.families)
-        plan.inbound.dropMootIncludes(families: plan.families)
-        return plan
+        do throws(PolicyConflicts) {
+            return try Policy().resolved(over: self, ownAddresses: ownAddresses).plan
+        } catch {
+            preconditionFailure("preset \(name): \(error)")
+        }
     }
 
     /// The plan before what a policy says is put into it.
     func basis(ownAddresses: Set<IPAddress>) -> RedirectionPlan {
         RedirectionPlan(
             sidecar: sidecar, ownAddresses: ownAddresses, passesOwnAddresses: passesOwnAddresses,
-            dns: dnsPort.flatMap { DNSCapture(dns, port: $0) }, excludedUIDs: excludedUIDs,
-            outbound: outbound, inbound: inbound)
+            excludedUIDs: excludedUIDs, outbound: outbound, inbound: inbound)
     }
 
     package static let all = Name.allCases.map(Preset.init(named:))

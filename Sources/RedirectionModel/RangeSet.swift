@@ -39,19 +39,27 @@ package struct RangeSet<Bound: FixedWidthInteger & UnsignedInteger & Sendable>: 
     package func union(_ other: RangeSet) -> RangeSet { RangeSet(ranges + other.ranges) }
 
     package func subtracting(_ other: RangeSet) -> RangeSet {
-        var rest = ranges
-        for hole in other.ranges {
-            rest = rest.flatMap { range -> [ClosedRange<Bound>] in
-                guard range.overlaps(hole) else { return [range] }
-                var parts: [ClosedRange<Bound>] = []
-                if range.lowerBound < hole.lowerBound {
-                    parts.append(range.lowerBound...(hole.lowerBound - 1))
+        let holes = other.ranges
+        // Both are in order, so one look at each hole does; a pod's annotations may list thousands.
+        var next = 0
+        var rest: [ClosedRange<Bound>] = []
+        for range in ranges {
+            var left: ClosedRange<Bound>? = range
+            while next < holes.count, holes[next].upperBound < range.lowerBound { next += 1 }
+            while let part = left, next < holes.count, holes[next].lowerBound <= part.upperBound {
+                let hole = holes[next]
+                if part.lowerBound < hole.lowerBound {
+                    rest.append(part.lowerBound...(hole.lowerBound - 1))
                 }
-                if hole.upperBound < range.upperBound {
-                    parts.append((hole.upperBound + 1)...range.upperBound)
+                // It may reach into the next range, so it stays.
+                guard hole.upperBound < part.upperBound else {
+                    left = nil
+                    break
                 }
-                return parts
+                left = (hole.upperBound + 1)...part.upperBound
+                next += 1
             }
+            if let left { rest.append(left) }
         }
         return RangeSet(rest)
     }

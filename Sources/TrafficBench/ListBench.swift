@@ -46,14 +46,33 @@ struct ListBench {
                     cells.append(Cell(kind: kind, length: length, pod: pod))
                 }
             }
-            for index in cells.indices {
-                try await install(&cells[index], by: backends)
+            let pods = cells.map { ($0.kind, $0.pod) }
+            do {
+                for index in cells.indices {
+                    try await install(&cells[index], by: backends)
+                }
+                try measure(&cells)
+            } catch {
+                try? await remove(pods, from: backends)
+                throw error
             }
-            try measure(&cells)
-            for cell in cells { try await backends[cell.kind]?.remove(from: cell.pod.workload) }
+            try await remove(pods, from: backends)
             results.cells = cells
         }
         return results
+    }
+
+    /// Removes all that can be removed, and throws what went wrong first.
+    private func remove(
+        _ pods: [(Kind, TestPod)], from backends: [Kind: any RedirectionBackend]
+    ) async throws {
+        var failure: (any Error)?
+        for (kind, pod) in pods {
+            do { try await backends[kind]?.remove(from: pod.workload) } catch {
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
     }
 
     /// Applies the cell's plan a few times; the last stays.
@@ -78,14 +97,20 @@ struct ListBench {
         }
     }
 
-    /// Ports, networks of both families and users that are excluded, none of them ours.
+    /// Ports, networks (half of them of each family) and users that are excluded, none of them ours.
     static func plan(length: Int, for pod: TestPod) -> RedirectionPlan {
         var plan = pod.plan
         let numbers = 0..<UInt32(length)
         plan.outbound.excludedPorts = PortSet(
             values: numbers.map { UInt16(truncatingIfNeeded: 2 * $0 + 1025) })
         plan.outbound.excludedNetworks = Set(
-            numbers.map { CIDR(IPAddress(ipv4: 0xc612_0000 + 2 * $0)) })
+            numbers.map { number in
+                // 198.18.0.0/15 and 2001:2::/48: those for benchmarks (RFC 2544, RFC 5180).
+                CIDR(
+                    number.isMultiple(of: 2)
+                        ? IPAddress(ipv4: 0xc612_0000 + number)
+                        : IPAddress(bits: 0x2001_0002 << 96 | UInt128(number)))
+            })
         plan.excludedUIDs = IDSet(values: numbers.map { 100_000 + 2 * $0 })
         return plan
     }

@@ -26,7 +26,7 @@ struct CountersCommand: ParsableCommand {
             guard let mechanism = lab.mechanism else { throw LabError.notRedirected }
             let workload = try Workload(of: pod)
             let inspector = Backends.inspector(
-                of: mechanism, below: Cgroup(path: pod.cgroup))
+                of: mechanism, below: Cgroup(path: pod.cgroup), inbound: lab.inbound)
             let counts = try await inspector.counters(in: workload).rows.map(Count.init)
             if json {
                 try Console.say(json: counts)

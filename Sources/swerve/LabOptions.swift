@@ -50,9 +50,11 @@ struct LabOptions: ParsableArguments {
     var sidecar: String?
 
     func configuration(_ purpose: LabIdentity.Purpose) throws -> LabConfiguration {
-        let policy = try policy.map(readPolicy) ?? Policy()
-        let wish = mechanism?.wish ?? (policy.mode ?? .auto).wish
-        var configuration = LabConfiguration(mechanism == MechanismArgument.none ? nil : wish)
+        var policy = try policy.map(readPolicy) ?? Policy()
+        let wish = mechanism.map(\.wish) ?? (policy.mode ?? .auto).wish
+        // Else the plan of a policy that says none would redirect nothing, by any mechanism.
+        if mechanism != nil { policy.mode = nil }
+        var configuration = LabConfiguration(wish)
         configuration.policy = policy
         if let inbound { configuration.inbound = inbound }
         configuration.sidecarCommand = sidecar
@@ -69,8 +71,15 @@ struct LabOptions: ParsableArguments {
         if let inbound, inbound != lab.inbound {
             throw LabError.otherLab("has --inbound \(lab.inbound.rawValue)")
         }
-        if let policy, try readPolicy(policy) != lab.readPolicy() {
-            throw LabError.otherLab("has another policy than \(policy)")
+        if let policy {
+            var wanted = try readPolicy(policy)
+            var own = try lab.readPolicy()
+            // A mode that counts has become the lab's mechanism.
+            let fits = mechanism != nil || wanted.mode.map { $0.wish.fits(lab.mechanism) } ?? true
+            (wanted.mode, own.mode) = (nil, nil)
+            guard fits, wanted == own else {
+                throw LabError.otherLab("has another policy than \(policy)")
+            }
         }
         if let sidecar, sidecar != lab.sidecarCommand {
             throw LabError.otherLab("has another sidecar")

@@ -24,7 +24,9 @@ struct LabView {
         if let preset = try? lab.readPolicy().preset {
             Console.say("policy     preset \(preset.rawValue)")
         }
-        Console.say("sidecar    \(lab.sidecarCommand ?? "built in")\n")
+        Console.say("sidecar    \(lab.sidecarCommand ?? "built in")")
+        for note in (try? lab.notes()) ?? [] { Console.say("note       \(note)") }
+        Console.say()
         var table = Table(["pod", "node", "addresses", "sidecar", "application"])
         for pod in lab.pods {
             table.add([

@@ -6,7 +6,8 @@ internal import RedirectionModel
 
 /// What libFuzzer calls with every input it thinks of; `make fuzz` builds and runs it.
 ///
-/// The first byte says what the rest is: a file, or annotations, a line each.
+/// The first byte says what the rest is: a file, or annotations, a line each; its lowest three bits
+/// are the preset then, and the next one is whether they are a namespace's.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     // SAFETY: libFuzzer's bytes stay where they are until this returns, and are copied at once.
@@ -17,8 +18,8 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         kind < 128
         ? FuzzCheck.check(file: rest)
         : FuzzCheck.check(
-            annotations: annotations(rest), level: kind.isMultiple(of: 2) ? .pod : .namespace,
-            preset: Preset.Name.allCases[Int(kind) % Preset.Name.allCases.count])
+            annotations: annotations(rest), level: (kind >> 3) & 1 == 0 ? .pod : .namespace,
+            preset: Preset.Name.allCases[Int(kind & 7) % Preset.Name.allCases.count])
     if case .violated(let what) = result { fatalError(what) }
     return 0
 }

@@ -36,10 +36,10 @@ private func writeSeeds(_ directory: String) {
     let ours = PolicyFile.fields.map(\.annotation)
     for (number, preset) in Preset.Name.allCases.enumerated() {
         for (index, key) in (ours + PolicyAnnotations.keys(of: preset)).enumerated() {
-            // A first byte from 128 on that stands for this preset, as UTF-8 has none.
+            // A first byte from 128 on, as UTF-8 has none: this preset, of pods and of namespaces.
             write(
                 "\(key)=80,443\n", "\(directory)/annotation-\(number)-\(index)",
-                first: UInt8(128 + (number + 4) % 6 + 6 * (index % 2)))
+                first: UInt8(128 + number + 8 * (index % 2)))
         }
     }
 }

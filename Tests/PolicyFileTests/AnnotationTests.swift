@@ -133,6 +133,37 @@ import Testing
         #expect(errors([prefix + "excludeOutboundPort": "80"], .istio).joined().contains("did you"))
     }
 
+    @Test func `istio's inbound exclusions count only where everything else is taken`() throws {
+        let prefix = "traffic.sidecar.istio.io/"
+        func excluded(_ include: String?) throws -> PortSet {
+            var all = [
+                prefix + "excludeInboundPorts": "9000", "status.sidecar.istio.io/port": "15777",
+                "swerve.dev/exclude-inbound-ports": "22",
+            ]
+            all[prefix + "includeInboundPorts"] = include
+            return try parse(all, .istio).inbound.excludedPorts
+        }
+        #expect(try excluded(nil) == [22, 9000, 15777])
+        #expect(try excluded("*") == [22, 9000, 15777])
+        #expect(try excluded("80,9000") == [22])
+        #expect(try excluded("") == [22])
+    }
+
+    @Test(arguments: [
+        ("interceptionMode: TPROXY\nx: 2", "interceptionMode", "inbound-mode", "redirect"),
+        (#"{"statusPort":15777,"concurrency":2}"#, "statusPort", "exclude-inbound-ports", "15777"),
+    ])
+    func `istio's own configuration is not passed over where it is about redirection`(
+        _ text: String, _ word: String, _ ours: String, _ value: String
+    ) throws {
+        let config = ["proxy.istio.io/config": text]
+        let found = errors(config, .istio)
+        #expect(found.count == 1)
+        #expect(found.joined().contains("\(word), which is not read there; say swerve.dev/\(ours)"))
+        #expect(errors(config.merging(["swerve.dev/\(ours)": value]) { $1 }, .istio) == [])
+        #expect(errors(["proxy.istio.io/config": "# \(word)\nx\(word): 1"], .istio) == [])
+    }
+
     @Test func `kuma's ports by user`() throws {
         let key = "traffic.kuma.io/exclude-outbound-ports-for-uids"
         let policy = try parse([key: "tcp:80,443:1000-2000; 53:7 ;9;udp:*:10"], .kuma)
@@ -165,6 +196,68 @@ import Testing
         #expect(!errors(["traffic.kuma.io/anything-new": "true"], .kuma).isEmpty)
     }
 
+    @Test(arguments: ["enabled", "disabled"])
+    func `a pod that opted out of kuma's redirection stays out`(_ ebpf: String) throws {
+        let keys = ["", "-ebpf"].map { "kuma.io/transparent-proxying" + $0 }
+        #expect(try parse([keys[0]: "disabled", keys[1]: ebpf], .kuma).mode == PolicyMode.none)
+        let on = try parse([keys[0]: "enabled", keys[1]: ebpf], .kuma).mode
+        #expect(on == (ebpf == "enabled" ? .ebpf : nil))
+    }
+
+    @Test func `what kuma's injector writes on every pod is no error`() throws {
+        let prefix = "kuma.io/transparent-proxying"
+        let injected = [
+            prefix: "enabled", prefix + "-inbound-port": "15006",
+            prefix + "-inbound-v6-port": "15010", prefix + "-outbound-port": "15001",
+            prefix + "-ip-family-mode": "ipv6", prefix + "-ebpf": "disabled",
+            prefix + "-ebpf-bpf-fs-path": "/sys/fs/bpf", prefix + "-ebpf-cgroup-path": "/x",
+            prefix + "-ebpf-tc-attach-iface": "", prefix + "-ebpf-instance-ip-env-var-name": "IP",
+            prefix + "-ebpf-programs-source-path": "/tmp/kuma-ebpf",
+            prefix + "-reachable-services": "a_b_svc_80,c", "kuma.io/sidecar-injected": "true",
+        ]
+        let policy = try parse(injected, .kuma)
+        #expect(policy.families == [.ipv4: .pass, .ipv6: .managed] && policy.mode == nil)
+        let key = prefix + "-inbound-v6-port"
+        #expect(errors([key: "15006"], .kuma) == [])
+        #expect(errors([key: "16006", prefix + "-inbound-port": "16006"], .kuma) == [])
+        #expect(errors([key: "15011"], .kuma).joined().contains("allowed: 15006 or 15010"))
+    }
+
+    @Test func `linkerd's admin and control ports may be said on different objects`() throws {
+        let prefix = "config.linkerd.io/"
+        let namespace = try parse([prefix + "admin-port": "5191"], .linkerd, .namespace)
+        let pod = try parse(
+            [prefix + "control-port": "4191", "swerve.dev/preset": "linkerd"], .linkerd)
+        let merged = try Policy.merging([namespace, pod]).resolved(ownAddresses: []).plan
+        #expect(merged.sidecar.ownPorts == [4143, 4191, 5191])
+    }
+
+    @Test func `blanks around values, items and parts do not matter`() throws {
+        let key = "swerve.dev/"
+        let neat = [
+            key + "outbound-port": "16001", key + "dns-capture": "all", key + "mode": "nft",
+            key + "exclude-outbound-ports-by-user": "1000-2000:80,443:tcp;7:53",
+            key + "virtual-interfaces": "br+:172.18.0.0/16,fd00:1::/64;docker0",
+            "flomesh.io/port": "15021",
+        ]
+        let blank = neat.mapValues { text in
+            " " + text.map { ",;:".contains($0) ? " \($0)\t" : "\($0)" }.joined() + " "
+        }
+        // The colons of an address are its own.
+        var readable = blank
+        readable[key + "virtual-interfaces"] = " br+ : 172.18.0.0/16 , fd00:1::/64 ; docker0 "
+        #expect(try parse(readable) == parse(neat))
+        #expect(errors([key + "outbound-port": "16 001"]).count == 1)
+    }
+
+    @Test(arguments: ["lo", "l+", "lo+"])
+    func `loopback leads to no machine`(_ name: String) {
+        let said = errors(["swerve.dev/virtual-interfaces": "docker0;\(name):10.0.0.0/8"])
+        #expect(said.joined().contains("is the loopback interface too"))
+        let istio = errors(["istio.io/reroute-virtual-interfaces": "k0,\(name)"], .istio)
+        #expect(istio.joined().contains("is the loopback interface too"))
+    }
+
     @Test func `linkerd's are read on namespaces too, others' are not`() throws {
         let linkerd = [
             "config.linkerd.io/skip-inbound-ports": "6000-8000",
@@ -173,7 +266,7 @@ import Testing
         ]
         let policy = try parse(linkerd, .linkerd, .namespace)
         #expect(policy.inbound.excludedPorts.description == "6000-8000")
-        #expect(policy.sidecar.ports == [4190, 5191])
+        #expect(policy.sidecar.adminPort == 5191 && policy.sidecar.ports == nil)
         #expect(policy.inbound.excludedSources.count == 1)
         #expect(policy.sidecar.uids == [7])
         let fsm = ["flomesh.io/inbound-port-exclusion-list": "80", "swerve.dev/mode": "nft"]

@@ -9,13 +9,16 @@ import Testing
 
 /// Presets held against what each mesh publishes: `Published` has its rules, in our own writing.
 @Suite struct PresetFidelityTests {
+    struct Missing: Error { let path: String }
+
+    /// A mesh without rules for a family has a file that says so.
     static func text(_ name: String, _ family: AddressFamily) throws -> String {
         let source = #filePath.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }
         let path = "\(source)/Published/\(name).\(family == .ipv4 ? "v4" : "v6")"
-        return FileManager.default.contents(atPath: path).map {
-            String(decoding: $0, as: UTF8.self)
+        guard let bytes = FileManager.default.contents(atPath: path) else {
+            throw Missing(path: path)
         }
-            ?? ""
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     @Test(arguments: PublishedCase.all)

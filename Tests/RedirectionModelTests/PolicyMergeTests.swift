@@ -75,6 +75,8 @@ import Testing
             $0.sidecar.outboundPort = 3
             $0.sidecar.inboundPort = 4
             $0.sidecar.dnsPort = 5
+            $0.sidecar.adminPort = 50
+            $0.sidecar.controlPort = 51
             $0.sidecar.ports = [6]
             $0.sidecar.tunnelPorts = [7]
             $0.sidecar.redirectsSelfCalls = false

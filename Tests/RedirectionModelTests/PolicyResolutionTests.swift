@@ -25,7 +25,14 @@ import Testing
 
     @Test(arguments: Preset.all)
     func `a policy that says nothing is the preset's plan`(_ preset: Preset) throws {
-        #expect(try plan { $0.preset = preset.id } == preset.plan(ownAddresses: own))
+        let plan = try plan { $0.preset = preset.id }
+        #expect(plan == preset.plan(ownAddresses: own))
+        #expect(plan.isEnabled && plan.ownAddresses == own && plan.sidecar == preset.sidecar)
+        #expect(plan.passesOwnAddresses == preset.passesOwnAddresses)
+        #expect(plan.dns == (preset.dns == .all ? DNSCapture(port: preset.dnsPort ?? 0) : nil))
+        #expect(plan.excludedUIDs == preset.excludedUIDs && plan.inboundMode == .redirect)
+        #expect(plan.outbound.excludedPorts == preset.outbound.excludedPorts)
+        #expect(plan.inbound == preset.inbound)
     }
 
     @Test func `nothing said at all is fsm and auto`() throws {
@@ -58,6 +65,89 @@ import Testing
         #expect(equal.sidecar.outboundPort == equal.sidecar.inboundPort)
     }
 
+    @Test func `an admin or control port moves without the other, whatever else is said`() throws {
+        let admin = try plan { $0.sidecar.adminPort = 16000 }
+        #expect(admin.sidecar.ownPorts.description == "15001,15003,15010,15901-15904,16000")
+        let swapped = try plan {
+            $0.preset = .linkerd
+            $0.sidecar.adminPort = 4190
+            $0.sidecar.controlPort = 4191
+        }
+        #expect(swapped.sidecar.ownPorts == [4143, 4190, 4191])
+        let listed = try plan {
+            $0.preset = .linkerd
+            $0.sidecar.ports = [4191]
+            $0.sidecar.adminPort = 5191
+        }
+        #expect(listed.sidecar.ownPorts == [4143, 4191, 5191])
+    }
+
+    @Test func `name lookups want a port where the mesh has none that would do`() {
+        for preset in [Preset.Name.fsm, .osm, .linkerd] {
+            let found = conflicts {
+                $0.preset = preset
+                $0.dns.capture = .all
+            }
+            #expect(found == [.dnsPortMissing(preset)])
+        }
+    }
+
+    @Test func `a conflict says where its cause was said, the nearest one`() {
+        var far = Policy()
+        far.dns.capture = .all
+        far.places["dns.capture"] = "node.yaml:3:12"
+        far.sidecar.dnsPort = 1
+        far.places["sidecar.dnsPort"] = "node.yaml:9:9"
+        var near = Policy()
+        near.sidecar.dnsPort = 15001
+        near.places["sidecar.dnsPort"] = "pod a: swerve.dev/dns-port"
+        func said(_ policy: Policy) -> String {
+            do throws(PolicyConflicts) {
+                _ = try policy.resolved(ownAddresses: own)
+                return "a plan"
+            } catch {
+                return error.description
+            }
+        }
+        let taken = said(far.overlaid(by: near))
+        #expect(taken.hasPrefix("pod a: swerve.dev/dns-port: sidecar.dnsPort: 15001 is "))
+        far.sidecar.dnsPort = nil
+        far.places["sidecar.dnsPort"] = nil
+        #expect(said(far).hasPrefix("node.yaml:3:12: sidecar.dnsPort: missing: "))
+    }
+
+    /// Lists of a length that a hostile pod can have: quadratic work would not end in a test's time.
+    @Test func `long lists are ordinary`() throws {
+        let found = conflicts {
+            $0.outbound.includedPorts = PortSet(values: (1...10_000).map { UInt16(6 * $0) })
+            $0.outbound.excludedPorts = PortSet(
+                (1...10_000).map { UInt16(6 * $0)...UInt16(6 * $0 + 1) })
+            $0.inbound.includedSources = Set(
+                (0..<50_000).map { CIDR(IPAddress(ipv4: 0x0a00_0000 + 2 * $0)) })
+            $0.inbound.excludedSources = Set(
+                (0..<50_000).compactMap {
+                    CIDR(IPAddress(ipv4: 0x0a00_0000 + 2 * $0), prefixLength: 31)
+                })
+        }
+        #expect(found.map(\.field) == ["outbound.include.ports", "inbound.include.sources"])
+        #expect(found.last?.description.contains("and 49997 more") == true)
+    }
+
+    @Test func `a network is covered by one that holds it, of its own family`() throws {
+        func isCovered(_ networks: [String], by covers: [String]) -> Bool {
+            !conflicts {
+                $0.outbound.includedNetworks = Set(networks.compactMap { CIDR($0) })
+                $0.outbound.excludedNetworks = Set(covers.compactMap { CIDR($0) })
+            }.isEmpty
+        }
+        #expect(isCovered(["10.0.0.0/8", "10.1.0.0/16"], by: ["10.0.0.0/8"]))
+        #expect(isCovered(["10.1.0.0/16", "fd00::1"], by: ["10.0.0.0/8", "10.2.0.0/16", "::/0"]))
+        #expect(!isCovered(["10.0.0.0/8"], by: ["10.0.0.0/9", "10.128.0.0/9"]))
+        #expect(!isCovered(["10.0.0.0/8"], by: ["::/0"]))
+        #expect(!isCovered(["10.0.0.0/8", "11.0.0.0/8"], by: ["9.0.0.0/8", "10.0.0.0/8"]))
+        #expect(!isCovered(["9.0.0.0/8"], by: ["10.0.0.0/8"]))
+    }
+
     @Test func `what a mesh excludes stays excluded`() throws {
         let plan = try plan {
             $0.preset = .linkerd
@@ -86,8 +176,8 @@ import Testing
         #expect(
             found == [
                 .sidecarUnidentified, .portIsZero("sidecar.outboundPort"),
-                .wholeIncludeExcluded("outbound.include.ports"),
-                .wholeIncludeExcluded("outbound.include.cidrs"),
+                .wholeIncludeExcluded("outbound.include.ports", "85"),
+                .wholeIncludeExcluded("outbound.include.cidrs", "10.1.0.0/16"),
                 .transparentMissing("inbound.mark"), .tableReserved(254), .dnsPortMissing(.osm),
             ])
         #expect(Set(found.map(\.description)).count == found.count)
@@ -117,6 +207,7 @@ import Testing
         func dns(_ say: (inout Policy) throws -> Void) throws -> DNSCapture? {
             try plan {
                 $0.dns.capture = .all
+                $0.sidecar.dnsPort = 15053
                 try say(&$0)
             }.dns
         }

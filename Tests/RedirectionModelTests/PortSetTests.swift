@@ -28,4 +28,25 @@ import Testing
             }
         }
     }
+
+    @Test func `what is left is in the one and not in the other`() {
+        func random() -> PortSet {
+            PortSet(
+                (0..<Int.random(in: 0...12)).map { _ in
+                    let first = UInt16.random(in: 0...100)
+                    return first...(first + UInt16.random(in: 0...20))
+                })
+        }
+        for _ in 0..<500 {
+            let (one, other) = (random(), random())
+            let rest = one.subtracting(other)
+            for port in UInt16(0)...121 {
+                let expected = one.contains(port) && !other.contains(port)
+                #expect(rest.contains(port) == expected, "\(one) - \(other)")
+            }
+        }
+        let all = PortSet([0...65535])
+        #expect(all.subtracting([0, 65535]).ranges == [1...65534])
+        #expect(all.subtracting(all).isEmpty && PortSet([]).subtracting(all).isEmpty)
+    }
 }
