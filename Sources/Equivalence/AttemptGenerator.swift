@@ -173,5 +173,24 @@ extension Trial {
         var attempts = AttemptGenerator(Randomness(seed: random.next()), for: plan)
         self.init(plan: plan, attempts: attempts.attempts(count))
         listensFirst = random.chance(10)
+        askAgain()
+    }
+
+    /// Ends with a captured lookup and the sidecar's own, from the same port to the same server: what
+    /// keeps track of connections could take the one for the other.
+    private mutating func askAgain() {
+        let sidecar = Owner(uid: plan.sidecar.uids.first ?? 0, gid: plan.sidecar.gids.first ?? 0)
+        let captured = attempts.first { attempt in
+            let flow = attempt.flow
+            return attempt.origin == .pod && flow.protocol == .udp && flow.interface != "lo"
+                && plan.verdict(for: flow).reason == .dns
+        }
+        guard var first = captured, plan.sidecar.owns(sidecar), attempts.count > 1 else { return }
+        first.isBound = true
+        first.connector = nil
+        first.flow.source.port = World.askingPort
+        var second = first
+        second.flow.owner = sidecar
+        attempts.replaceSubrange((attempts.count - 2)..., with: [first, second])
     }
 }

@@ -64,9 +64,10 @@ extension Trial {
 
     private static func fewerAttempts(_ trial: Trial) -> [Trial] {
         guard trial.attempts.count > 1 else { return [] }
-        return trial.attempts.indices.map { index in
+        // Some mistakes need two: what one leaves behind, the other meets.
+        return (shorter(trial.attempts) + trial.attempts.map { [$0] }).map { attempts in
             var simpler = trial
-            simpler.attempts = [trial.attempts[index]]
+            simpler.attempts = attempts
             return simpler
         }
     }
