@@ -17,6 +17,7 @@ enum WrongRules: String, CaseIterable, Codable, Sendable {
     case noAnswerZone = "answers are tracked apart from their lookups"
     case networksEndEarly = "a network in a rule ends one early"
     case sidecarIsCaptured = "the sidecar's own lookups are captured"
+    case loopbackBeforeSidecar = "loopback passes before the sidecar is looked for"
 
     /// Each flavor is somebody's.
     var flavor: IPTablesBackend.Flavor {
@@ -37,6 +38,9 @@ enum WrongRules: String, CaseIterable, Codable, Sendable {
         }
         return rules
     }
+
+    /// Whether nothing but the counters shows it.
+    var isOnlyCounted: Bool { self == .loopbackBeforeSidecar }
 
     // MARK: Rules
 
@@ -63,6 +67,7 @@ enum WrongRules: String, CaseIterable, Codable, Sendable {
         case .exclusionAfterRedirection:
             one.reason == .portExcluded && (other.reason == .outbound || other.reason == .inbound)
         case .selfCallsLast: one.reason == .selfCall && other.reason == .sidecar
+        case .loopbackBeforeSidecar: one.leads(to: "sidecar") && other.reason == .loopback
         case .includesLast: one.isRedirection && other.reason == .notIncluded
         default: false
         }
