@@ -74,7 +74,7 @@ private func expectCaught(
     // The mistake is in what is installed, not in whether it can be.
     switch disagreement.observed {
     case .strange(let text): Issue.record("\(text)")
-    case .miscounted: #expect(byCounters)
+    case .miscounted: break
     case .accepted, .refused, .dropped: #expect(!byCounters)
     }
 }

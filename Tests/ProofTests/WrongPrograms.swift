@@ -5,7 +5,6 @@ import RedirectionModel
 
 /// Mistakes on the way from a plan to the maps the programs read.
 enum WrongPrograms: String, CaseIterable, Codable, Sendable {
-    case noTunnelPorts = "the sidecar's calls to its tunnels are calls to itself"
     case everyServer = "every resolver is captured"
     case firstUser = "the sidecar is its first user alone"
 
@@ -17,7 +16,6 @@ enum WrongPrograms: String, CaseIterable, Codable, Sendable {
     func rewrite(_ plan: RedirectionPlan) -> RedirectionPlan {
         var plan = plan
         switch self {
-        case .noTunnelPorts: plan.sidecar.tunnelPorts = []
         case .everyServer: plan.dns?.servers = nil
         case .firstUser:
             plan.sidecar.uids = plan.sidecar.uids.first.map { [$0] } ?? []
