@@ -37,8 +37,8 @@ extension Mechanism {
         // Only a lookup of the listener sees what arrives from the workload itself.
         case (.loopback, _, .inbound): .unsaid
         case (.family, .drop, _): .eachTry
-        // Where nothing else of a family is redirected, the legacy nat table is not consulted.
-        case (.family, _, _): self == .legacy ? .atMostOnce : .once
+        // Where nothing is redirected the kernel tracks nothing, and consults no nat rules.
+        case (.family, _, _): self == .ebpf ? .once : .atMostOnce
         default: .once
         }
     }
@@ -78,10 +78,10 @@ extension ReasonCounters {
 
 extension ReasonCounters.Miscount: CustomStringConvertible {
     package var description: String {
-        let least = allowed.lowerBound
+        let (least, most) = (allowed.lowerBound, allowed.upperBound)
+        // What has no end has no count either.
         let words =
-            allowed.count == 1
-            ? "\(least)" : allowed.upperBound == .max ? "\(least) or more" : "\(allowed)"
+            least == most ? "\(least)" : most == .max ? "\(least) or more" : "\(least) to \(most)"
         return "\(table) \(reason) is counted \(count) times, not \(words)"
     }
 }
