@@ -4,7 +4,7 @@ package import RedirectionModel
 
 /// Something a program tries: a connection, or a datagram and its answer.
 package struct Attempt: Hashable, Sendable {
-    /// What the plan is asked about; the source's port is the kernel's choice and zero here.
+    /// What the plan is asked about; a source port of zero is the kernel's to choose.
     package var flow: Flow
     /// Where the program is.
     package var origin: Site
@@ -36,12 +36,13 @@ extension Attempt: CustomStringConvertible {
     package var description: String {
         let owner = flow.owner.map { " by \($0.uid):\($0.gid)" } ?? ""
         let connector = connector.map { " connected by \($0.uid):\($0.gid)" } ?? ""
+        let source = flow.source.port == 0 ? "\(flow.source.address)" : "\(flow.source)"
         let traits = [
             (isMapped, "mapped"), (isBound, "bound"), (isNonBlocking, "non-blocking"),
             (isConnected, "connected"),
         ].filter(\.0).map { " " + $0.1 }.joined()
         return """
-            \(flow.direction) \(flow.protocol) \(flow.source.address) -> \(flow.destination) \
+            \(flow.direction) \(flow.protocol) \(source) -> \(flow.destination) \
             at \(flow.interface)\(owner)\(connector)\(traits)
             """
     }

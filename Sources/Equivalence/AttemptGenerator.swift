@@ -6,13 +6,18 @@ package import RedirectionModel
 package struct AttemptGenerator {
     private var random: Randomness
     private let plan: RedirectionPlan
+    /// Ports that are tried whatever the plan says.
+    private let ports: [UInt16]
     /// Ports where a list of the plan begins or ends.
     private let edges: [UInt16]
 
-    package init(_ random: Randomness, for plan: RedirectionPlan) {
+    package init(
+        _ random: Randomness, for plan: RedirectionPlan, ports: [UInt16] = World.ports
+    ) {
         self.random = random
         self.plan = plan
-        edges = plan.edges
+        self.ports = ports
+        edges = plan.edges(among: ports)
     }
 
     package mutating func attempts(_ count: Int) -> [Attempt] { (0..<count).map { _ in attempt() } }
@@ -45,8 +50,8 @@ package struct AttemptGenerator {
             default: random.pick(from: own)
             }
         var attempt = fromPod(to: address, port(), random.chance(92) ? .tcp : .udp)
-        let source = World.passthroughSources[address.family]
-        if plan.sidecar.passthroughSources.contains(source), random.chance(60) {
+        let source = plan.sidecar.passthroughSources.filter { $0.family == address.family }.min()
+        if let source, random.chance(60) {
             attempt.isBound = true
             attempt.flow.source.address = source
             return attempt
@@ -137,28 +142,40 @@ package struct AttemptGenerator {
             gid: random.chance(25) ? random.pick(from: groups + World.ids) : 10_001)
     }
 
-    /// One of the world's ports, most often one near which a list of the plan begins or ends.
+    /// One of the ports, most often one near which a list of the plan begins or ends.
     private mutating func port() -> UInt16 {
-        random.pick(from: edges.isEmpty || random.chance(50) ? World.ports : edges)
+        random.pick(from: edges.isEmpty || random.chance(50) ? ports : edges)
     }
 }
 
 extension RedirectionPlan {
-    /// The world's ports at which, or next to which, a range of the plan begins or ends.
-    fileprivate var edges: [UInt16] {
-        let lists = [
-            sidecar.ownPorts, sidecar.tunnelPorts, outbound.excludedPorts, inbound.excludedPorts,
-            outbound.includedPorts ?? [], inbound.includedPorts ?? [],
-        ]
-        let ranges = (lists + ownerPortExclusions.map(\.ports)).flatMap(\.ranges)
-        return World.ports.filter { port in
-            ranges.contains { range in
-                [range.lowerBound, range.upperBound].contains { bound in
-                    max(bound, port) - min(bound, port) <= 1
-                }
-            }
+    /// Those of `ports` at which, or next to which, a range of the plan begins or ends.
+    fileprivate func edges(among ports: [UInt16]) -> [UInt16] {
+        let bounds = portLists.flatMap(\.ranges).flatMap { [$0.lowerBound, $0.upperBound] }
+        return ports.filter { port in
+            bounds.contains { max($0, port) - min($0, port) <= 1 }
         }
     }
+
+    private var portLists: [PortSet] {
+        [
+            sidecar.ownPorts, sidecar.tunnelPorts, outbound.excludedPorts, inbound.excludedPorts,
+            outbound.includedPorts ?? [], inbound.includedPorts ?? [],
+        ] + ownerPortExclusions.map(\.ports)
+    }
+
+    /// Every port the plan speaks of, and the ports next to those.
+    fileprivate var portsInQuestion: [UInt16] {
+        let listening: PortSet = [sidecar.outboundPort, sidecar.inboundPort]
+        let bounds = (portLists + [listening]).flatMap(\.ranges)
+            .flatMap { [$0.lowerBound, $0.upperBound] }
+        return Set(bounds.flatMap { [$0 &- 1, $0, $0 &+ 1] }).subtracting([0]).sorted()
+    }
+}
+
+extension Sidecar {
+    /// Who it runs as, the first of those that are named.
+    package var owner: Owner { Owner(uid: uids.first ?? 0, gid: gids.first ?? 0) }
 }
 
 extension Trial {
@@ -167,8 +184,57 @@ extension Trial {
         var random = Randomness(seed: seed, policy: number)
         var plans = PlanGenerator(Randomness(seed: random.next()))
         let plan = plans.plan()
-        var attempts = AttemptGenerator(Randomness(seed: random.next()), for: plan)
-        self.init(plan: plan, attempts: attempts.attempts(count))
+        let attempts = AttemptGenerator(Randomness(seed: random.next()), for: plan)
+        self.init(attempts, count, of: plan, &random)
+    }
+
+    /// The `number`th trial of a plan that is given, at the ports it speaks of and the world's.
+    package init(
+        of plan: RedirectionPlan, seed: UInt64, number: Int, attempts count: Int = 20
+    ) {
+        var random = Randomness(seed: seed, policy: number)
+        let attempts = AttemptGenerator(
+            Randomness(seed: random.next()), for: plan,
+            ports: World.ports + plan.portsInQuestion)
+        self.init(attempts, count, of: plan, &random)
+        callItself(number.isMultiple(of: 2) ? .ipv4 : .ipv6)
+    }
+
+    private init(
+        _ generator: AttemptGenerator, _ count: Int, of plan: RedirectionPlan,
+        _ random: inout Randomness
+    ) {
+        var generator = generator
+        self.init(plan: plan, attempts: generator.attempts(count))
         listensFirst = random.chance(10)
+        askAgain()
+    }
+
+    /// Begins with the sidecar's call to an address of the workload, which is rare by chance.
+    private mutating func callItself(_ family: AddressFamily) {
+        let own = plan.ownAddresses.filter { $0.family == family }.min()
+        guard let own, !attempts.isEmpty else { return }
+        let flow = Flow(
+            .outbound, from: Endpoint(own, 0), to: Endpoint(own, 8080), owner: plan.sidecar.owner,
+            interface: World.interface(towards: own))
+        attempts[0] = Attempt(flow, from: .pod)
+    }
+
+    /// Ends with a captured lookup and the sidecar's own, from the same port to the same server: what
+    /// keeps track of connections could take the one for the other.
+    private mutating func askAgain() {
+        let sidecar = plan.sidecar.owner
+        let captured = attempts.first { attempt in
+            let flow = attempt.flow
+            return attempt.origin == .pod && flow.protocol == .udp && flow.interface != "lo"
+                && plan.verdict(for: flow).reason == .dns
+        }
+        guard var first = captured, plan.sidecar.owns(sidecar), attempts.count > 1 else { return }
+        first.isBound = true
+        first.connector = nil
+        first.flow.source.port = World.askingPort
+        var second = first
+        second.flow.owner = sidecar
+        attempts.replaceSubrange((attempts.count - 2)..., with: [first, second])
     }
 }

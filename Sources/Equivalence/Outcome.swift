@@ -10,6 +10,8 @@ package enum Outcome: Hashable, Sendable {
     case refused
     /// Nobody accepted and nobody refused.
     case dropped
+    /// What was expected, and a counter that says something else, in words.
+    case miscounted(String)
     /// Something that no plan asks for, in words.
     case strange(String)
 
@@ -17,7 +19,7 @@ package enum Outcome: Hashable, Sendable {
     ///
     /// What is dropped is accepted by nobody. How its client hears of that is the mechanism's:
     /// not at all, by a refusal, or by an error at once.
-    func isMet(by observed: Outcome) -> Bool {
+    package func isMet(by observed: Outcome) -> Bool {
         self == observed || self == .dropped && observed == .refused
     }
 }
@@ -92,6 +94,7 @@ extension Outcome: CustomStringConvertible {
         case .accepted(let acceptance): "\(acceptance)"
         case .refused: "refused"
         case .dropped: "dropped"
+        case .miscounted(let text): "as expected, but \(text)"
         case .strange(let text): text
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import RedirectionModel
+package import RedirectionModel
 
 /// Something that carries plans out and can be watched: a mechanism in a kernel, or a stand-in.
 package protocol Subject {
@@ -41,14 +41,25 @@ package struct Disagreement: Sendable {
     package let observed: Outcome
 }
 
-/// Lets a subject carry out random plans, and compares what is observed with what the model says.
+/// Lets a subject carry out random plans, or one that is given under random attempts, and compares
+/// what is observed with what the model says.
 package struct Prover {
     package let seed: UInt64
     package let attemptsPerPolicy: Int
+    /// The plan to try; `nil` for random ones.
+    package let plan: RedirectionPlan?
 
-    package init(seed: UInt64, attemptsPerPolicy: Int = 20) {
+    package init(seed: UInt64, attemptsPerPolicy: Int = 20, of plan: RedirectionPlan? = nil) {
         self.seed = seed
         self.attemptsPerPolicy = attemptsPerPolicy
+        self.plan = plan
+    }
+
+    private func trial(_ number: Int) -> Trial {
+        guard let plan else {
+            return Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
+        }
+        return Trial(of: plan, seed: seed, number: number, attempts: attemptsPerPolicy)
     }
 
     /// Tries policies until `count` of them are compared, in several lanes at once, each with a
@@ -89,7 +100,7 @@ package struct Prover {
     ) async throws -> Disagreement? {
         while !Task.isCancelled, let number = await run.nextNumber() {
             var tally = Tally()
-            let trial = Trial(seed: seed, policy: number, attempts: attemptsPerPolicy)
+            let trial = trial(number)
             let observation = await look(trial, number, &subject, &tally)
             if case .outcomes(let outcomes, _) = observation,
                 let index = trial.firstDifference(in: outcomes)

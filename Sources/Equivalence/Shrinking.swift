@@ -35,8 +35,14 @@ extension Trial {
     }
 
     /// Whether the world that the plan makes has what the attempts need.
+    ///
+    /// Captured twice from one port, a lookup is one connection to who tracks them, and counts once.
     private var isPossible: Bool {
-        attempts.allSatisfy { attempt in
+        let captured = attempts.map(\.flow).filter { flow in
+            flow.source.port != 0 && plan.verdict(for: flow).reason == .dns
+        }
+        guard captured.count <= 1 else { return false }
+        return attempts.allSatisfy { attempt in
             let ends = [attempt.flow.source.address, attempt.flow.destination.address]
             return ends.allSatisfy { end in
                 plan.ownAddresses.contains(end) || !World.secondAddresses.has(end)
@@ -64,9 +70,10 @@ extension Trial {
 
     private static func fewerAttempts(_ trial: Trial) -> [Trial] {
         guard trial.attempts.count > 1 else { return [] }
-        return trial.attempts.indices.map { index in
+        // Some mistakes need two: what one leaves behind, the other meets.
+        return (shorter(trial.attempts) + trial.attempts.map { [$0] }).map { attempts in
             var simpler = trial
-            simpler.attempts = [trial.attempts[index]]
+            simpler.attempts = attempts
             return simpler
         }
     }

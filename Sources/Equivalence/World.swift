@@ -60,6 +60,9 @@ package enum World {
         15902, 65535,
     ]
 
+    /// From where lookups are made one after the other; nothing listens there.
+    static let askingPort: UInt16 = 20_053
+
     package static let ids: [UInt32] = [0, 1000, 1001, 1500, 1501, 1502, 10_001, 65_534]
 
     /// Where a flow to `address` leaves the pod, or arrives.

@@ -52,7 +52,30 @@ package struct KernelSubject: Subject {
             if duration > .milliseconds(500) { oddities.append("\(attempt) took \(duration)") }
             return outcome
         }
-        return .outcomes(outcomes, oddities: oddities)
+        let counters = try await backend.counters(in: pod.workload)
+        return .outcomes(counted(outcomes, of: trial, counters), oddities: oddities)
+    }
+
+    /// The outcomes, with those among them that came out right and were not counted so.
+    private func counted(
+        _ outcomes: [Outcome], of trial: Trial, _ counters: ReasonCounters
+    ) -> [Outcome] {
+        var outcomes = outcomes
+        let flows = trial.attempts.map(\.flow)
+        for miscount in counters.miscounts(
+            after: flows, under: trial.plan, by: backend.mechanism)
+        {
+            // A row that should not have counted at all is nobody's; the first stands for all.
+            let index = flows.firstIndex { flow in
+                trial.plan.table(for: flow) == miscount.table
+                    && trial.plan.verdict(for: flow).reason == miscount.reason
+            }
+            let attempt = index ?? 0
+            if trial.expectedOutcome(of: trial.attempts[attempt]).isMet(by: outcomes[attempt]) {
+                outcomes[attempt] = .miscounted("\(miscount)")
+            }
+        }
+        return outcomes
     }
 
     /// What a mechanism may say instead of carrying a plan out: that it cannot, or that this kernel

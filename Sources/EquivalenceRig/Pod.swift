@@ -131,7 +131,7 @@ struct Pod {
     /// Opens the sidecar's sockets, and the application's where a trial goes.
     mutating func serve(_ trial: Trial) throws(KernelError) {
         let sidecar = trial.plan.sidecar
-        let owner = Owner(uid: sidecar.uids.first ?? 0, gid: sidecar.gids.first ?? 0)
+        let owner = sidecar.owner
         try services.open(
             [sidecar.inboundPort], .tcp, at: .pod, in: namespace, as: owner,
             isTransparent: trial.plan.inboundMode != .redirect)

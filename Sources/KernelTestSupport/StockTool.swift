@@ -20,6 +20,12 @@ package enum StockTool {
     package static func run(
         _ words: String..., input: String = "", in namespace: NetworkNamespace
     ) throws -> Result {
+        try run(words, input: input, in: namespace)
+    }
+
+    package static func run(
+        _ words: [String], input: String = "", in namespace: NetworkNamespace
+    ) throws -> Result {
         let stdin = try OwnedDescriptor.pipe()
         let stdout = try OwnedDescriptor.pipe()
         var birth = ChildProcess.Birth(["timeout", "30"] + words)

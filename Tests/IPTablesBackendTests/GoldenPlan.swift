@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import KernelTestSupport
 import RedirectionModel
 import Testing
 
@@ -19,30 +20,15 @@ struct GoldenPlan: Sendable, CustomTestStringConvertible {
         self.plan = plan
     }
 
-    /// A preset's plan, with `change` on top.
-    private init(
-        _ preset: Preset, _ suffix: String = "",
-        _ change: (inout RedirectionPlan) -> Void = { _ in }
-    ) {
-        name = "preset-\(preset.name)\(suffix)"
-        var plan = preset.plan(ownAddresses: Self.own)
-        change(&plan)
-        self.plan = plan
+    private init(_ preset: PresetPlan) {
+        name = "preset-\(preset.name)"
+        plan = preset.plan(ownAddresses: Self.own)
     }
-
-    /// Every preset, and what Istio's installations often add.
-    private static let presets: [GoldenPlan] =
-        Preset.all.map { GoldenPlan($0) } + [
-            GoldenPlan(.istio, "-dns") { $0.dns = DNSCapture(port: 15053) },
-            GoldenPlan(.istio, "-transparent") {
-                $0.inboundMode = .transparent(mark: 1337, table: 133)
-            },
-        ]
 
     static func networks(_ texts: String...) -> Set<CIDR> { Set(texts.compactMap { CIDR($0) }) }
 
     static let all: [GoldenPlan] =
-        presets + [
+        PresetPlan.all.map { GoldenPlan($0) } + [
             GoldenPlan("default"),
             GoldenPlan("everything") { plan in
                 plan.sidecar.gids = [1500, 1501]

@@ -44,9 +44,8 @@ struct Texts {
 
     init(_ plan: RedirectionPlan) {
         let rules = RuleSet(plan)
-        let tables = rules.legacyTables()
-        ipv4 = tables.filter { $0.family == .ipv4 }.map { "\($0)" }.joined()
-        ipv6 = tables.filter { $0.family == .ipv6 }.map { "\($0)" }.joined()
+        ipv4 = rules.legacyText(.ipv4)
+        ipv6 = rules.legacyText(.ipv6)
         nft = rules.nftText
     }
 }

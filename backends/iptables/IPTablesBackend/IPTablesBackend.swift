@@ -130,8 +130,9 @@ package actor IPTablesBackend: RedirectionBackend {
     /// for a family that is dropped, how many first segments.
     ///
     /// What is not TCP is not counted, but for name lookups that are captured: it meets none of
-    /// the rules. Nor, in legacy tables, is a family that passes: without a NAT rule the kernel
-    /// does not track its connections, and those are not shown to nat tables.
+    /// the rules. Nor is a family that passes, where nothing of it (legacy) or of any family (nft)
+    /// is redirected: without a NAT rule the kernel does not track its connections, and those are
+    /// not shown to nat tables.
     package func counters(
         in workload: Workload
     ) async throws(RedirectionError) -> ReasonCounters {

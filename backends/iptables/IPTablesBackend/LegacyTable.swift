@@ -65,6 +65,11 @@ extension RuleSet {
         }
     }
 
+    /// One family's tables as iptables-save(8) prints them in a namespace that holds nothing else.
+    package func legacyText(_ family: AddressFamily) -> String {
+        legacyTables().filter { $0.family == family }.map { "\($0)" }.joined()
+    }
+
     private func legacyTable(
         _ name: LegacyTable.Name, _ family: AddressFamily, of count: Int
     ) -> LegacyTable {
