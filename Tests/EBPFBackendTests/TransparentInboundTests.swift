@@ -59,14 +59,14 @@ import Testing
                     plan.inboundMode = .transparent(mark: 7, table: table)
                     try await backend.apply(plan, to: pod.workload)
                     #expect(
-                        try TransparentRouting.installed(in: pod.namespace)
+                        try TransparentRouting.installed(in: pod.namespace, for: .programs)
                             == TransparentRouting(mark: 7, table: table))
                 }
                 try await backend.apply(pod.plan, to: pod.workload)
-                #expect(try TransparentRouting.installed(in: pod.namespace) == nil)
+                #expect(try TransparentRouting.installed(in: pod.namespace, for: .programs) == nil)
                 try await backend.apply(plan, to: pod.workload)
                 try await backend.remove(from: pod.workload)
-                #expect(try TransparentRouting.installed(in: pod.namespace) == nil)
+                #expect(try TransparentRouting.installed(in: pod.namespace, for: .programs) == nil)
             }
         }
     }

@@ -83,6 +83,37 @@ import Testing
         #expect(try Routing(of: pod.namespace) == before)
     }
 
+    @Test(arguments: BackendUnderTest.all)
+    func `many changes at once end as one of them`(_ subject: BackendUnderTest) async throws {
+        let pod = try TestPod.create()
+        let transparent = plan(pod)
+        try await subject.run(in: pod.workload) { backend, workload in
+            for round in 0..<4 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for number in 0..<12 {
+                        group.addTask {
+                            switch (number + round) % 3 {
+                            case 0: try await backend.remove(from: workload)
+                            case 1: try await backend.apply(transparent, to: workload)
+                            default: try await backend.apply(pod.plan, to: workload)
+                            }
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+                let plan = try await backend.installed(in: workload)
+                let routing = try TransparentRouting.installed(in: pod.namespace, for: .rules)
+                #expect((routing != nil) == (plan == transparent.fingerprint))
+                let sections = try await backend.listing(in: workload).sections
+                #expect(sections.isEmpty == (plan == nil))
+            }
+            try await backend.remove(from: workload)
+            let rules = try StockTool.Snapshot(of: pod.namespace)
+            #expect(rules.nft.isEmpty)
+            #expect(![rules.ipv4, rules.ipv6].contains { $0.contains("-A ") })
+        }
+    }
+
     /// Connects with little patience: nothing is to answer.
     private func hurry(_ server: Endpoint, in namespace: NetworkNamespace) throws {
         try namespace.run { () throws(KernelError) in
@@ -147,7 +178,7 @@ import Testing
         let before = try Routing(of: pod.namespace)
         try await subject.run(in: pod.workload) { backend, workload in
             try await backend.apply(plan(pod), to: workload)
-            try TransparentRouting.remove(from: pod.namespace)
+            try TransparentRouting.remove(from: pod.namespace, for: .rules)
             #expect(try await backend.installed(in: workload) == nil)
             try await backend.apply(plan(pod), to: workload)
             #expect(try await backend.installed(in: workload) == plan(pod).fingerprint)
