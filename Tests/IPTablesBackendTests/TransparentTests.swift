@@ -83,6 +83,36 @@ import Testing
         #expect(try Routing(of: pod.namespace) == before)
     }
 
+    /// The handshake's last segment belongs to no socket then, and is no SYN.
+    @Test(arguments: cases)
+    func `with SYN cookies connections come to the sidecar all the same`(
+        _ subject: BackendUnderTest, _ family: AddressFamily
+    ) async throws {
+        let pod = try TestPod.create()
+        let always = try StockTool.run(
+            "sh", "-c", "echo 2 > /proc/sys/net/ipv4/tcp_syncookies", in: pod.namespace)
+        #expect(always.status == 0)
+        let service = Endpoint(pod.address(family), 80)
+        // It has sent cookies itself lately, so it would take the sidecar's.
+        let application = try pod.namespace.listen(family, 80)
+        let earlier = try pod.peer.connect(to: service)
+        let earlierAccepted = try application.accept()
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            let sidecar = try listen(family, in: pod)
+            for _ in 0..<3 {
+                let client = try pod.peer.connect(to: service)
+                let accepted = try sidecar.accept()
+                #expect(try accepted.peerEndpoint() == client.localEndpoint())
+                #expect(try accepted.localEndpoint() == service)
+                try converse(client, accepted)
+            }
+            try converse(earlier, earlierAccepted)
+            #expect(try !application.descriptor.waitForInput(.milliseconds(50)))
+            #expect(try await backend.counters(in: workload)[.inbound, .inbound] == 3)
+        }
+    }
+
     @Test(arguments: BackendUnderTest.all)
     func `many changes at once end as one of them`(_ subject: BackendUnderTest) async throws {
         let pod = try TestPod.create()
