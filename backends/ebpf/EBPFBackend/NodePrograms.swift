@@ -82,11 +82,14 @@ final class NodePrograms: Sendable {
         /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
         mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
             if wanted != .realUser {
+                let before = self
                 do throws(KernelError) {
                     try attach(NodePrograms.exactOwner)
                     return .credentials
                 } catch {
-                    if wanted == .credentials { throw error }
+                    // Some of its programs may act already; they go with their links.
+                    self = before
+                    guard wanted == nil, error.saysNoExactOwner else { throw error }
                 }
             }
             try attach(NodePrograms.basicOwner)
@@ -126,6 +129,17 @@ final class NodePrograms: Sendable {
     private static let basicOwner = Part(
         object: SWERVE_OBJECT_OWNER_BASIC, name: "owner_basic",
         programs: [("swerve_sock_create", .socketCreate)])
+
+    /// Loads the programs that go by credentials, and lets them go again.
+    static func probeExactOwner() -> BPFProbe.Answer {
+        var maps: [String: BPFMap] = [:]
+        do throws(KernelError) {
+            _ = try load(exactOwner.object, name: exactOwner.name, sharing: &maps)
+            return .yes
+        } catch {
+            return error.saysNoExactOwner ? .no(error.description) : .unknown(error)
+        }
+    }
 
     private static let deciders = [
         Part(
@@ -209,6 +223,18 @@ package struct ProgramReport: Hashable, Sendable {
     init(_ program: BPFProgram) {
         name = program.name
         verifiedInstructions = program.verifiedInstructions
+    }
+}
+
+extension KernelError {
+    /// Conclusive: no BTF, or none of the function that is asked for (`ESRCH`, `ENOENT`), or a
+    /// verifier or a hook that does not know it. `ENOTSUPP` is the kernel's own, 524.
+    fileprivate var saysNoExactOwner: Bool {
+        let conclusive: [Errno] = [
+            .noSuchProcess, .noSuchFileOrDirectory, .permissionDenied, .invalidArgument,
+            .notSupported, Errno(rawValue: 524),
+        ]
+        return conclusive.contains(errno)
     }
 }
 
