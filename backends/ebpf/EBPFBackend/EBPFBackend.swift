@@ -219,6 +219,7 @@ extension EBPFBackend {
         guard inbound == .socketLookup else { return }
         for listener in try workload.namespace.listeningSockets(on: port) {
             guard !listener.isOnLoopback else { continue }
+            try node.listening.update(listener.rawDescriptor, UInt32(port))
             try record(listener, key, port)
         }
     }

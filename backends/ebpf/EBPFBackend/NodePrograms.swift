@@ -15,6 +15,7 @@ final class NodePrograms: Sendable {
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
+    let listening: BPFMap
     let listeners: BPFMap
     let flows: BPFMap
     let counts: BPFMap
@@ -40,6 +41,7 @@ final class NodePrograms: Sendable {
         networkSets = try Self.map("swerve_network_sets", in: maps)
         owners = try Self.map("swerve_owners", in: maps)
         handshakes = try Self.map("swerve_handshakes", in: maps)
+        listening = try Self.map("swerve_listening", in: maps)
         listeners = try Self.map("swerve_listeners", in: maps)
         flows = try Self.map("swerve_flows", in: maps)
         counts = try Self.map("swerve_counts", in: maps)
