@@ -37,8 +37,9 @@ package struct TransparentRouting: Hashable, Sendable {
         fileprivate var makerOfSysctl: UInt8 { self == .rules ? 115 : 117 }
         /// Who made a rule, and found the sysctl on.
         fileprivate var maker: UInt8 { self == .rules ? 116 : 118 }
-        /// After the rule for the machine's own addresses, before all that others are likely to
-        /// add. The kernel takes rules of one priority that differ in their maker for the same.
+        /// After the rule for the machine's own addresses, before others' by all likelihood.
+        ///
+        /// The kernel takes rules of one priority that differ in their maker for the same.
         fileprivate var priority: UInt32 { self == .rules ? 100 : 101 }
 
         fileprivate func made(_ rule: RouteNetlink.MarkRule) -> Bool {

@@ -120,7 +120,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: [IPTablesBackend.Flavor.nft, .legacy].map { "\($0)" })
+    @Test(.timeLimit(.minutes(1)), arguments: ["nft", "legacy"])
     func `a transparent pod goes from rules to programs and back with its routing`(
         _ name: String
     ) async {

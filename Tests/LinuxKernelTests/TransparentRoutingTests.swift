@@ -115,9 +115,12 @@ import Testing
             try routing.install(in: namespace, for: .rules)
             let whole = try State(of: namespace)
             try run(damage, in: namespace)
-            #expect(try TransparentRouting.installed(in: namespace, for: .rules) == nil, "\(damage)")
+            #expect(
+                try TransparentRouting.installed(in: namespace, for: .rules) == nil, "\(damage)")
             try routing.install(in: namespace, for: .rules)
-            #expect(try TransparentRouting.installed(in: namespace, for: .rules) == routing, "\(damage)")
+            #expect(
+                try TransparentRouting.installed(in: namespace, for: .rules) == routing, "\(damage)"
+            )
             #expect(try State(of: namespace) == whole, "\(damage)")
             try TransparentRouting.remove(from: namespace, for: .rules)
             #expect(try State(of: namespace) == before, "\(damage)")

@@ -9,7 +9,8 @@ extension EBPFBackend {
     package static func assess() -> Assessment {
         // What a killed probe left is no part of the answer; nor is that it cannot be removed.
         try? Cgroup.sweep(prefix: probePrefix)
-        return Assessment(.ebpf, programReports + helperReports + mapReports + [ownerReport, attachReport])
+        return Assessment(
+            .ebpf, programReports + helperReports + mapReports + [ownerReport, attachReport])
     }
 
     /// How the cgroups begin that an assessment makes.

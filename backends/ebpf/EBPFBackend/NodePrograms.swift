@@ -229,8 +229,9 @@ package struct ProgramReport: Hashable, Sendable {
 }
 
 extension KernelError {
-    /// Conclusive: no BTF, or none of the function that is asked for (`ESRCH`, `ENOENT`), or a
-    /// verifier or a hook that does not know it. `ENOTSUPP` is the kernel's own, 524.
+    /// Conclusive: no BTF, no such function, or a verifier or a hook that does not know it.
+    ///
+    /// libbpf says the first two by `ESRCH` and `ENOENT`; 524 is the kernel's own `ENOTSUPP`.
     fileprivate var saysNoExactOwner: Bool {
         let conclusive: [Errno] = [
             .noSuchProcess, .noSuchFileOrDirectory, .permissionDenied, .invalidArgument,

@@ -148,9 +148,9 @@ extension Rule {
     ///
     /// The elements are disjoint, so a packet is counted once however many there are.
     func legacyRules(_ family: AddressFamily) -> [XTRule] {
-        guard case .assign = action else { return legacyRules(family, action.legacyTarget, comment) }
-        return legacyRules(family, .remember(RuleSet.rememberedMark), "remember")
-            + legacyRules(family, action.legacyTarget, comment)
+        let rules = legacyRules(family, action.legacyTarget, comment)
+        guard case .assign = action else { return rules }
+        return legacyRules(family, .remember(RuleSet.rememberedMark), "remember") + rules
     }
 
     private func legacyRules(
