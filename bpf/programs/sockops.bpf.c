@@ -11,7 +11,8 @@
  * Hook     sock_ops on the pods' cgroup
  * Needs    Linux 5.15 (netns cookie in sock_ops programs)
  * Reads    swerve_pods and its sets, swerve_flows
- * Writes   swerve_sockets, swerve_handshakes, swerve_listeners, swerve_flows, swerve_stats
+ * Writes   swerve_sockets, swerve_handshakes, swerve_listeners, swerve_listening, swerve_flows,
+ *          swerve_stats
  * On error counts; the sidecar then finds no origin and has nowhere to send the connection.
  */
 #include "swerve_sockops.h"
