@@ -15,9 +15,9 @@ static __always_inline __u16 swerve_remote_port(struct bpf_sock_ops *ctx)
 static __always_inline void swerve_note_port(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	__u32 *port = sk ? bpf_sk_storage_get(&swerve_listening, sk, NULL,
-					      BPF_SK_STORAGE_GET_F_CREATE) :
-			   NULL;
+	__u32 *port =
+		sk ? bpf_sk_storage_get(&swerve_listening, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) :
+		     NULL;
 
 	if (port)
 		*port = ctx->local_port;

@@ -131,8 +131,8 @@ static __always_inline bool has_room(struct bpf_sock_addr *ctx, __u64 pod)
  */
 static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 pod)
 {
-	struct swerve_socket *socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL,
-							  BPF_SK_STORAGE_GET_F_CREATE);
+	struct swerve_socket *socket =
+		bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!socket) {
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
