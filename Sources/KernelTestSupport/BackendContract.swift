@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import LinuxKernel
 package import RedirectionEngine
 internal import RedirectionModel
 internal import Testing
@@ -18,6 +19,8 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
     case aRefusedPlanChangesNothing = "a refused plan changes nothing"
     case workloadsAreIndependent = "workloads are independent"
     case aRemovedWorkloadCanComeBack = "a removed workload can come back"
+    case aPlanWithoutItsRoutingIsNotInstalled = "a plan without its routing is not installed"
+    case whatNothingCanSayIsRefused = "what nothing can say is refused"
 
     /// Checks the promise on a backend that holds nothing for the two workloads.
     package func check(
@@ -58,6 +61,10 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
             try await backend.remove(from: workload)
             try await backend.apply(Self.plan, to: workload)
             #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
+        case .aPlanWithoutItsRoutingIsNotInstalled:
+            try await checkRouting(backend, workload)
+        case .whatNothingCanSayIsRefused:
+            try await checkNonsense(backend, workload)
         }
         try await backend.remove(from: workload)
         try await backend.remove(from: other)
@@ -71,6 +78,52 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
         try await backend.apply(Self.plan, to: workload)
         try await backend.apply(off, to: workload)
         #expect(try await backend.installed(in: workload) == nil)
+    }
+
+    /// Who has no kernel has no routing; who cannot accept transparently says so.
+    private func checkRouting(
+        _ backend: any RedirectionBackend, _ workload: Workload
+    ) async throws {
+        guard !(backend is InMemoryBackend) else { return }
+        var plan = Self.plan
+        plan.inboundMode = .transparent(mark: 7, table: 133)
+        do throws(RedirectionError) {
+            try await backend.apply(plan, to: workload)
+        } catch {
+            #expect(
+                error
+                    == .inexpressible(
+                        part: "transparent inbound by tc", mechanism: backend.mechanism))
+            return
+        }
+        #expect(try await backend.installed(in: workload) == plan.fingerprint)
+        let owner: TransparentRouting.Owner = backend.mechanism == .ebpf ? .programs : .rules
+        try TransparentRouting.remove(from: workload.namespace, for: owner)
+        #expect(try await backend.installed(in: workload) == nil)
+        try await backend.apply(plan, to: workload)
+        #expect(try await backend.installed(in: workload) == plan.fingerprint)
+    }
+
+    private func checkNonsense(
+        _ backend: any RedirectionBackend, _ workload: Workload
+    ) async throws {
+        let nonsense: [(inout RedirectionPlan) -> Void] = [
+            { $0.sidecar.outboundPort = 0 }, { $0.sidecar.inboundPort = 0 },
+            { $0.inboundMode = .transparent(mark: 0, table: 133) },
+            { $0.inboundMode = .transparent(mark: 7, table: 0) },
+            { $0.inboundMode = .transparent(mark: 7, table: 255) },
+        ]
+        for change in nonsense {
+            var plan = Self.plan
+            change(&plan)
+            guard let part = plan.partNothingCanSay else {
+                Issue.record("somebody can say \(plan)")
+                continue
+            }
+            let refusal = RedirectionError.inexpressible(part: part, mechanism: backend.mechanism)
+            await #expect(throws: refusal) { try await backend.apply(plan, to: workload) }
+            #expect(try await backend.installed(in: workload) == nil)
+        }
     }
 
     /// No backend can know interfaces at connect(2) and rules alike, so this plan splits them.

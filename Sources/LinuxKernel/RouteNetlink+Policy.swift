@@ -94,22 +94,28 @@ extension RouteNetlink {
         return message
     }
 
+    /// A table in which every address is the machine's own, and who made it so (`rtm_protocol`).
+    struct LocalDefault: Hashable {
+        var table: UInt32
+        var maker: UInt8
+    }
+
     /// The tables of the family in which every address is the machine's own.
-    mutating func localDefaultTables(_ family: AddressFamily) throws(KernelError) -> Set<UInt32> {
+    mutating func localDefaults(_ family: AddressFamily) throws(KernelError) -> [LocalDefault] {
         var message = NetlinkMessage(RTM_GETROUTE, flags: NLM_F_REQUEST | NLM_F_DUMP)
         var header = rtmsg()
         header.rtm_family = family.domain
         message.add(header: header)
-        let tables = try socket.dump(message, "list \(family) routes").compactMap { reply in
+        return try socket.dump(message, "list \(family) routes").compactMap { reply in
             // struct rtmsg: family, destination length, source length, tos, table, protocol,
             // scope, type.
             guard reply.count >= 28, reply[17] == 0, reply[23] == UInt8(clibmnl_rtn_local) else {
-                return UInt32?.none
+                return LocalDefault?.none
             }
             let attributes = reply.netlinkAttributes(from: 28)
-            return attributes.first { $0.type == clibmnl_rta_table }?
+            let table = attributes.first { $0.type == clibmnl_rta_table }?
                 .value.loadInteger(at: 0, as: UInt32.self)
+            return table.map { LocalDefault(table: $0, maker: reply[21]) }
         }
-        return Set(tables)
     }
 }

@@ -14,8 +14,9 @@ internal import SystemPackage
 /// - the sysctl `net.ipv4.tcp_fwmark_accept`, for both families: a connection that is accepted
 ///   has the mark of its first segment, so answers carry it without being touched.
 ///
-/// What was made here is told from what others made by `FRA_PROTOCOL` and `rtm_protocol`, and so
-/// is whether the sysctl was on before: nothing is kept but in the kernel.
+/// Each mechanism has its own rule, so that one can take over from another while both stand; the
+/// route is for all. What was made here is told from what others made by `FRA_PROTOCOL` and
+/// `rtm_protocol`, and so is whether the sysctl was on before: nothing is kept but in the kernel.
 package struct TransparentRouting: Hashable, Sendable {
     package let mark: UInt32
     package let table: UInt32
@@ -25,94 +26,132 @@ package struct TransparentRouting: Hashable, Sendable {
         self.table = table
     }
 
-    /// Who made the rule, and found the sysctl off; numbers that nobody has registered.
-    fileprivate static let makerOfSysctl: UInt8 = 115
-    /// Who made the rule, and found the sysctl on.
-    fileprivate static let maker: UInt8 = 116
-    /// After the rule for the machine's own addresses, before all that others are likely to add.
-    private static let priority: UInt32 = 100
+    /// Whose routing it is.
+    package enum Owner: CaseIterable, Sendable {
+        /// The packet filters'.
+        case rules
+        /// The BPF programs'.
+        case programs
+
+        /// Who made a rule, and found the sysctl off; numbers that nobody has registered.
+        fileprivate var makerOfSysctl: UInt8 { self == .rules ? 115 : 117 }
+        /// Who made a rule, and found the sysctl on.
+        fileprivate var maker: UInt8 { self == .rules ? 116 : 118 }
+        /// After the rule for the machine's own addresses, before others' by all likelihood.
+        ///
+        /// The kernel takes rules of one priority that differ in their maker for the same.
+        fileprivate var priority: UInt32 { self == .rules ? 100 : 101 }
+
+        fileprivate func made(_ rule: RouteNetlink.MarkRule) -> Bool {
+            rule.maker == maker || rule.maker == makerOfSysctl
+        }
+    }
+
+    /// The numbers that routes and rules bear that were made when the sysctl was off.
+    fileprivate static let makersOfSysctl = Owner.allCases.map(\.makerOfSysctl)
+    private static let makers = Owner.allCases.map(\.maker) + makersOfSysctl
     private static let sysctl = "/proc/sys/net/ipv4/tcp_fwmark_accept"
 
     // MARK: Changing
 
-    /// Makes the routing, in the place of an earlier one with other numbers.
+    /// Makes the owner's routing, in the place of its earlier one with other numbers.
     ///
     /// The new is made before the old is removed, and either leaves no half behind.
-    package func install(in namespace: NetworkNamespace) throws(KernelError) {
-        if try Self.installed(in: namespace) == self { return }
+    package func install(
+        in namespace: NetworkNamespace, for owner: Owner
+    ) throws(KernelError) {
+        if try Self.installed(in: namespace, for: owner) == self { return }
         do throws(KernelError) {
-            try add(in: namespace)
-            guard try isComplete(in: namespace) else {
+            try add(in: namespace, owner)
+            guard try isComplete(in: namespace, owner) else {
                 throw KernelError(
                     "route mark \(mark) by table \(table)", .fileExists,
                     detail: "the table has a default route of somebody else's")
             }
         } catch {
-            try? Self.remove(from: namespace) { $0.mark == mark && $0.table == table }
+            try? Self.remove(from: namespace) { isSame($0) && owner.made($0) }
             throw error
         }
-        try Self.remove(from: namespace) { $0.mark != mark || $0.table != table }
+        try Self.remove(from: namespace) { !isSame($0) && owner.made($0) }
     }
 
-    /// Removes what `install` made, whatever its numbers, and nothing else.
-    package static func remove(from namespace: NetworkNamespace) throws(KernelError) {
-        try remove(from: namespace) { _ in true }
+    /// Removes what `install` made for the owner, whatever its numbers, and nothing else.
+    package static func remove(
+        from namespace: NetworkNamespace, for owner: Owner
+    ) throws(KernelError) {
+        try remove(from: namespace, where: owner.made)
     }
 
-    private func add(in namespace: NetworkNamespace) throws(KernelError) {
+    private func isSame(_ rule: RouteNetlink.MarkRule) -> Bool {
+        rule.mark == mark && rule.table == table
+    }
+
+    private func add(in namespace: NetworkNamespace, _ owner: Owner) throws(KernelError) {
         var netlink = try RouteNetlink.open(in: namespace)
-        let maker = try Self.nextMaker(&netlink, in: namespace)
+        let foundOff = try Self.sysctlWasOff(&netlink, in: namespace)
+        let maker = foundOff ? owner.makerOfSysctl : owner.maker
         for family in try Self.families(in: namespace) {
             let rule = RouteNetlink.MarkRule(mark: mark, table: table, maker: maker)
             try unless(.fileExists) { () throws(KernelError) in
-                try netlink.addLocalDefault(family, table: table, maker: Self.maker)
+                try netlink.addLocalDefault(family, table: table, maker: maker)
             }
-            let present = try netlink.markRules(family).contains { other in
-                other.isOurs && other.mark == mark && other.table == table
-            }
-            if !present { try netlink.add(rule, family, priority: Self.priority) }
+            let present = try netlink.markRules(family).contains { isSame($0) && owner.made($0) }
+            if !present { try netlink.add(rule, family, priority: owner.priority) }
         }
         // After the rule that remembers what it was.
         try namespace.run { () throws(KernelError) in try Self.setMarkOnAccept(true) }
     }
 
-    /// What the rules shall remember: what earlier ones do, or else the sysctl as it is.
-    private static func nextMaker(
-        _ netlink: inout RouteNetlink, in namespace: NetworkNamespace
-    ) throws(KernelError) -> UInt8 {
-        for family in AddressFamily.allCases {
-            let rules = try netlink.markRules(family)
-            if let earlier = rules.first(where: \.isOurs) { return earlier.maker }
+    /// What is there of ours: rules by family, and the routes that they lead to.
+    private struct Remains {
+        var rules: [(family: AddressFamily, rule: RouteNetlink.MarkRule)] = []
+        var routes: [(family: AddressFamily, route: RouteNetlink.LocalDefault)] = []
+
+        init(_ netlink: inout RouteNetlink) throws(KernelError) {
+            for family in AddressFamily.allCases {
+                rules += try netlink.markRules(family).filter { makers.contains($0.maker) }
+                    .map { (family, $0) }
+                routes += try netlink.localDefaults(family).filter { makers.contains($0.maker) }
+                    .map { (family, $0) }
+            }
         }
-        let isOn = try namespace.run { () throws(KernelError) in try marksOnAccept() }
-        return isOn ? maker : makerOfSysctl
+
+        /// Whether one of them says that the sysctl was off; somebody may have deleted the others.
+        var foundSysctlOff: Bool {
+            rules.contains { makersOfSysctl.contains($0.rule.maker) }
+                || routes.contains { makersOfSysctl.contains($0.route.maker) }
+        }
     }
 
-    /// Removes those of our rules that `isUnwanted` picks, and their routes.
+    /// What is there says what the sysctl was; without that, it is what it is.
+    private static func sysctlWasOff(
+        _ netlink: inout RouteNetlink, in namespace: NetworkNamespace
+    ) throws(KernelError) -> Bool {
+        let remains = try Remains(&netlink)
+        if !remains.rules.isEmpty || !remains.routes.isEmpty { return remains.foundSysctlOff }
+        return try namespace.run { () throws(KernelError) in try !marksOnAccept() }
+    }
+
+    /// Removes those of our rules that `isUnwanted` picks, and the routes no other rule leads to.
     ///
-    /// With the last one the sysctl goes back. The rules go last, for they remember what there is
-    /// to do.
+    /// With the last rule the sysctl goes back. What remembers what there is to do goes last.
     private static func remove(
         from namespace: NetworkNamespace, where isUnwanted: (RouteNetlink.MarkRule) -> Bool
     ) throws(KernelError) {
         var netlink = try RouteNetlink.open(in: namespace)
-        var ours: [(family: AddressFamily, rule: RouteNetlink.MarkRule)] = []
-        for family in AddressFamily.allCases {
-            ours += try netlink.markRules(family).filter(\.isOurs).map { (family, $0) }
-        }
-        let unwanted = ours.filter { isUnwanted($0.rule) }
-        if unwanted.count == ours.count, ours.contains(where: { $0.rule.maker == makerOfSysctl }) {
+        let remains = try Remains(&netlink)
+        let wanted = remains.rules.filter { !isUnwanted($0.rule) }
+        if wanted.isEmpty, remains.foundSysctlOff {
             try namespace.run { () throws(KernelError) in try setMarkOnAccept(false) }
         }
-        for (family, rule) in unwanted {
-            let isShared = ours.contains { other in
-                other.family == family && other.rule.table == rule.table && !isUnwanted(other.rule)
+        for (family, route) in remains.routes {
+            if wanted.contains(where: { $0 == family && $1.table == route.table }) { continue }
+            try unless(.noSuchProcess) { () throws(KernelError) in
+                try netlink.deleteLocalDefault(family, table: route.table, maker: route.maker)
             }
-            if !isShared {
-                try unless(.noSuchProcess) { () throws(KernelError) in
-                    try netlink.deleteLocalDefault(family, table: rule.table, maker: maker)
-                }
-            }
+        }
+        for (family, rule) in remains.rules where isUnwanted(rule) {
+            let priority = Owner.rules.made(rule) ? Owner.rules.priority : Owner.programs.priority
             try unless(.noSuchFileOrDirectory) { () throws(KernelError) in
                 try netlink.delete(rule, family, priority: priority)
             }
@@ -121,26 +160,29 @@ package struct TransparentRouting: Hashable, Sendable {
 
     // MARK: Reading
 
-    /// The routing that is there, whole; `nil` for none or a part.
+    /// The owner's routing that is there, whole; `nil` for none or a part.
     package static func installed(
-        in namespace: NetworkNamespace
+        in namespace: NetworkNamespace, for owner: Owner
     ) throws(KernelError) -> TransparentRouting? {
         var netlink = try RouteNetlink.open(in: namespace)
-        let rules = try netlink.markRules(.ipv4).filter(\.isOurs)
-        guard let rule = rules.first, rules.count == 1 else { return nil }
-        let routing = TransparentRouting(mark: rule.mark, table: rule.table)
-        return try routing.isComplete(in: namespace) ? routing : nil
+        var found: Set<TransparentRouting> = []
+        for family in AddressFamily.allCases {
+            for rule in try netlink.markRules(family) where owner.made(rule) {
+                found.insert(TransparentRouting(mark: rule.mark, table: rule.table))
+            }
+        }
+        guard let routing = found.first, found.count == 1 else { return nil }
+        return try routing.isComplete(in: namespace, owner) ? routing : nil
     }
 
-    private func isComplete(in namespace: NetworkNamespace) throws(KernelError) -> Bool {
+    private func isComplete(
+        in namespace: NetworkNamespace, _ owner: Owner
+    ) throws(KernelError) -> Bool {
         var netlink = try RouteNetlink.open(in: namespace)
         for family in try Self.families(in: namespace) {
-            let isRuled = try netlink.markRules(family).contains { rule in
-                rule.isOurs && rule.mark == mark && rule.table == table
-            }
-            guard isRuled, try netlink.localDefaultTables(family).contains(table) else {
-                return false
-            }
+            guard try netlink.markRules(family).contains(where: { isSame($0) && owner.made($0) }),
+                try netlink.localDefaults(family).contains(where: { $0.table == table })
+            else { return false }
         }
         return try namespace.run { () throws(KernelError) in try Self.marksOnAccept() }
     }
@@ -170,12 +212,6 @@ package struct TransparentRouting: Hashable, Sendable {
     private static func setMarkOnAccept(_ isOn: Bool) throws(KernelError) {
         guard try marksOnAccept() != isOn else { return }
         try OwnedDescriptor.open(sysctl, .write).write(isOn ? "1" : "0")
-    }
-}
-
-extension RouteNetlink.MarkRule {
-    fileprivate var isOurs: Bool {
-        [TransparentRouting.maker, TransparentRouting.makerOfSysctl].contains(maker)
     }
 }
 

@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test func `the entry that decides is named`() throws {
-        let plan = Self.plan([IPAddress(ipv4: 0x0a4d_0002)])
+        var plan = Self.plan([IPAddress(ipv4: 0x0a4d_0002)])
         func deciding(_ destination: String, uid: UInt32 = 1) throws -> [String] {
             let flow = Flow(
                 .outbound, from: try #require(Endpoint("10.77.0.2:1")),
@@ -48,6 +48,10 @@ import Testing
             try deciding("192.0.2.7:80", uid: 2001) == ["swerve_owners[uid 2000-2001] = excluded"])
         #expect(try deciding("192.0.2.7:443", uid: 7) == ["swerve_owners[uid 7] = ports 443"])
         #expect(try deciding("192.0.2.7:80") == ["swerve_pods[outbound-port] = 15001"])
+        // Within an excluded network, which was not what decided.
+        #expect(try deciding("10.77.0.2:80") == ["swerve_pods[own] = 10.77.0.2"])
+        plan.dns = DNSCapture(port: 15053)
+        #expect(try deciding("10.1.2.3:53") == ["swerve_pods[dns-port] = 15053"])
     }
 
     @Test(.requiresKernel, .timeLimit(.minutes(1)))

@@ -49,6 +49,37 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1)))
+    func `what a sidecar sends elsewhere from a client's address is not remembered`() async {
+        await #expect(processExitsWith: .success) {
+            try await FullPolicyTests.withPod {
+                $0.inboundMode = .transparent(mark: 0x539, table: 133)
+            } _: { pod, backend in
+                let silent = Endpoint(IPAddress(ipv4: 0xc633_6401), 8080)
+                for (destination, remembered) in [
+                    (silent, 0), (Endpoint(pod.address(.ipv4), 8080), 1),
+                ] {
+                    let onward = try pod.namespace.run { () throws(KernelError) in
+                        let socket = try withFilesystemOwner(.sidecar) { () throws(KernelError) in
+                            try Socket.open(.tcp.nonBlocking, .ipv4)
+                        }
+                        try socket.set(.transparent4, to: 1)
+                        try socket.bind(Endpoint(pod.peerAddress(.ipv4), 0))
+                        return socket
+                    }
+                    // Without the mark the answers leave, so no connection comes about.
+                    let waiting = KernelError("connect(\(destination))", .nowInProgress)
+                    let listener = try pod.namespace.listen(.ipv4, 8080)
+                    try listener.set(Socket.Option(level: 6, name: 9), to: 10)
+                    #expect(throws: waiting) { try onward.connect(to: destination) }
+                    let entries = try await backend.occupancy()
+                    let handshakes = entries.first { $0.key.hasPrefix("swerve_handsh") }?.value
+                    #expect(handshakes == remembered)
+                }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
     func `the routing comes and goes with the plan`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -59,14 +90,14 @@ import Testing
                     plan.inboundMode = .transparent(mark: 7, table: table)
                     try await backend.apply(plan, to: pod.workload)
                     #expect(
-                        try TransparentRouting.installed(in: pod.namespace)
+                        try TransparentRouting.installed(in: pod.namespace, for: .programs)
                             == TransparentRouting(mark: 7, table: table))
                 }
                 try await backend.apply(pod.plan, to: pod.workload)
-                #expect(try TransparentRouting.installed(in: pod.namespace) == nil)
+                #expect(try TransparentRouting.installed(in: pod.namespace, for: .programs) == nil)
                 try await backend.apply(plan, to: pod.workload)
                 try await backend.remove(from: pod.workload)
-                #expect(try TransparentRouting.installed(in: pod.namespace) == nil)
+                #expect(try TransparentRouting.installed(in: pod.namespace, for: .programs) == nil)
             }
         }
     }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
 import IPTablesBackend
 import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
-import Synchronization
 import Testing
 
 /// Live connections in a pod whose plan is written as rules.
@@ -212,45 +210,5 @@ import Testing
             #expect(accepted == connected)
             #expect(try !outside.descriptor.waitForInput(.zero))
         }
-    }
-}
-
-/// A client on a thread of its own: it blocks, which tasks must not for long.
-private final class ClientThread: Sendable {
-    private struct State {
-        var isStopping = false
-        var isDone = false
-        var connected = 0
-        var failure: KernelError?
-    }
-
-    private let state = Mutex(State())
-
-    /// Connects and closes, again and again.
-    init(in namespace: NetworkNamespace, to server: Endpoint, atMost limit: Int) {
-        Thread.detachNewThread { [self] in
-            do throws(KernelError) {
-                for _ in 0..<limit where !state.withLock({ $0.isStopping }) {
-                    _ = try namespace.connect(to: server)
-                    state.withLock { $0.connected += 1 }
-                }
-            } catch {
-                state.withLock { $0.failure = error }
-            }
-            state.withLock { $0.isDone = true }
-        }
-    }
-
-    /// Waits for the last connection, and returns how many there were.
-    func stop() throws -> Int {
-        state.withLock { $0.isStopping = true }
-        // A connection takes 3 seconds at the most.
-        for _ in 0..<500 where !state.withLock({ $0.isDone }) {
-            Thread.sleep(forTimeInterval: 0.01)
-        }
-        let final = state.withLock { $0 }
-        if let failure = final.failure { throw failure }
-        #expect(final.isDone)
-        return final.connected
     }
 }

@@ -83,6 +83,67 @@ import Testing
         #expect(try Routing(of: pod.namespace) == before)
     }
 
+    /// The handshake's last segment belongs to no socket then, and is no SYN.
+    @Test(arguments: cases)
+    func `with SYN cookies connections come to the sidecar all the same`(
+        _ subject: BackendUnderTest, _ family: AddressFamily
+    ) async throws {
+        let pod = try TestPod.create()
+        let always = try StockTool.run(
+            "sh", "-c", "echo 2 > /proc/sys/net/ipv4/tcp_syncookies", in: pod.namespace)
+        #expect(always.status == 0)
+        let service = Endpoint(pod.address(family), 80)
+        // It has sent cookies itself lately, so it would take the sidecar's.
+        let application = try pod.namespace.listen(family, 80)
+        let earlier = try pod.peer.connect(to: service)
+        let earlierAccepted = try application.accept()
+        try await subject.run(in: pod.workload) { backend, workload in
+            try await backend.apply(plan(pod), to: workload)
+            let sidecar = try listen(family, in: pod)
+            for _ in 0..<3 {
+                let client = try pod.peer.connect(to: service)
+                let accepted = try sidecar.accept()
+                #expect(try accepted.peerEndpoint() == client.localEndpoint())
+                #expect(try accepted.localEndpoint() == service)
+                try converse(client, accepted)
+            }
+            try converse(earlier, earlierAccepted)
+            #expect(try !application.descriptor.waitForInput(.milliseconds(50)))
+            #expect(try await backend.counters(in: workload)[.inbound, .inbound] == 3)
+        }
+    }
+
+    @Test(arguments: BackendUnderTest.all)
+    func `many changes at once end as one of them`(_ subject: BackendUnderTest) async throws {
+        let pod = try TestPod.create()
+        let transparent = plan(pod)
+        try await subject.run(in: pod.workload) { backend, workload in
+            for round in 0..<4 {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for number in 0..<12 {
+                        group.addTask {
+                            switch (number + round) % 3 {
+                            case 0: try await backend.remove(from: workload)
+                            case 1: try await backend.apply(transparent, to: workload)
+                            default: try await backend.apply(pod.plan, to: workload)
+                            }
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+                let plan = try await backend.installed(in: workload)
+                let routing = try TransparentRouting.installed(in: pod.namespace, for: .rules)
+                #expect((routing != nil) == (plan == transparent.fingerprint))
+                let sections = try await backend.listing(in: workload).sections
+                #expect(sections.isEmpty == (plan == nil))
+            }
+            try await backend.remove(from: workload)
+            let rules = try StockTool.Snapshot(of: pod.namespace)
+            #expect(rules.nft.isEmpty)
+            #expect(![rules.ipv4, rules.ipv6].contains { $0.contains("-A ") })
+        }
+    }
+
     /// Connects with little patience: nothing is to answer.
     private func hurry(_ server: Endpoint, in namespace: NetworkNamespace) throws {
         try namespace.run { () throws(KernelError) in
@@ -147,7 +208,7 @@ import Testing
         let before = try Routing(of: pod.namespace)
         try await subject.run(in: pod.workload) { backend, workload in
             try await backend.apply(plan(pod), to: workload)
-            try TransparentRouting.remove(from: pod.namespace)
+            try TransparentRouting.remove(from: pod.namespace, for: .rules)
             #expect(try await backend.installed(in: workload) == nil)
             try await backend.apply(plan(pod), to: workload)
             #expect(try await backend.installed(in: workload) == plan(pod).fingerprint)

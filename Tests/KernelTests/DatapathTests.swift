@@ -207,6 +207,45 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    func `a socket that was refused can go elsewhere, and then past the sidecar`(
+        _ subject: Subject
+    ) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                for family in AddressFamily.allCases {
+                    let destinations = [8080, 8081].map { Endpoint(pod.peerAddress(family), $0) }
+                    func refused() throws -> Socket {
+                        let socket = try pod.namespace.run { () throws(KernelError) in
+                            try Socket.open(.tcp, family)
+                        }
+                        for destination in destinations {
+                            let refusal = KernelError(
+                                "connect(\(destination))", .connectionRefused)
+                            #expect(throws: refusal) { try socket.connect(to: destination) }
+                        }
+                        return socket
+                    }
+                    let local = try pod.namespace.listen(family, 9090)
+                    let passed = try refused()
+                    try passed.connect(to: Endpoint(.loopback(family), 9090))
+                    let client = try local.accept().peerEndpoint()
+                    #expect(try client == passed.localEndpoint())
+                    #expect(client.address == .loopback(family))
+
+                    let redirected = try refused()
+                    let sidecar = try pod.namespace.listen(family, 15001, as: .sidecar)
+                    let third = Endpoint(pod.peerAddress(family), 8082)
+                    try redirected.connect(to: third)
+                    let accepted = try sidecar.accept()
+                    #expect(try accepted.originalDestination(family) == third)
+                    #expect(try accepted.peerEndpoint() == redirected.localEndpoint())
+                    #expect(try redirected.peerEndpoint() == third)
+                }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
     func `inbound is refused while no sidecar listens, and never reaches the application`(
         _ subject: Subject
     ) async {

@@ -39,20 +39,20 @@ import Testing
         let namespace = try NetworkNamespace.create()
         let before = try State(of: namespace)
         #expect(before.sysctl == "0\n")
-        #expect(try TransparentRouting.installed(in: namespace) == nil)
+        #expect(try TransparentRouting.installed(in: namespace, for: .rules) == nil)
 
-        try routing.install(in: namespace)
-        #expect(try TransparentRouting.installed(in: namespace) == routing)
+        try routing.install(in: namespace, for: .rules)
+        #expect(try TransparentRouting.installed(in: namespace, for: .rules) == routing)
         let once = try State(of: namespace)
         for rules in once.rules { #expect(rules.contains("fwmark 0x539 lookup 133 proto 115")) }
         for routes in once.routes { #expect(routes.contains("local default dev lo table 133")) }
         #expect(once.sysctl == "1\n")
 
-        try routing.install(in: namespace)
+        try routing.install(in: namespace, for: .rules)
         #expect(try State(of: namespace) == once)
-        try TransparentRouting.remove(from: namespace)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
-        try TransparentRouting.remove(from: namespace)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
     }
 
@@ -60,12 +60,12 @@ import Testing
         let namespace = try NetworkNamespace.create()
         try run("echo 1 > /proc/sys/net/ipv4/tcp_fwmark_accept", in: namespace)
         let before = try State(of: namespace)
-        try routing.install(in: namespace)
-        try TransparentRouting(mark: 7, table: 4_000_000_000).install(in: namespace)
+        try routing.install(in: namespace, for: .rules)
+        try TransparentRouting(mark: 7, table: 4_000_000_000).install(in: namespace, for: .rules)
         #expect(
-            try TransparentRouting.installed(in: namespace)
+            try TransparentRouting.installed(in: namespace, for: .rules)
                 == TransparentRouting(mark: 7, table: 4_000_000_000))
-        try TransparentRouting.remove(from: namespace)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
     }
 
@@ -75,12 +75,12 @@ import Testing
         let namespace = try NetworkNamespace.create()
         let before = try State(of: namespace)
         let fresh = try NetworkNamespace.create()
-        try other.install(in: fresh)
-        try routing.install(in: namespace)
-        try other.install(in: namespace)
-        #expect(try TransparentRouting.installed(in: namespace) == other)
+        try other.install(in: fresh, for: .rules)
+        try routing.install(in: namespace, for: .rules)
+        try other.install(in: namespace, for: .rules)
+        #expect(try TransparentRouting.installed(in: namespace, for: .rules) == other)
         #expect(try State(of: namespace) == State(of: fresh))
-        try TransparentRouting.remove(from: namespace)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
     }
 
@@ -91,9 +91,9 @@ import Testing
         try run("ip -6 rule add fwmark 1337 lookup 133 prio 5", in: namespace)
         try run("ip -6 route add local 2001:db8::/32 dev lo table 133", in: namespace)
         let before = try State(of: namespace)
-        try routing.install(in: namespace)
+        try routing.install(in: namespace, for: .rules)
         #expect(try State(of: namespace) != before)
-        try TransparentRouting.remove(from: namespace)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
     }
 
@@ -101,7 +101,7 @@ import Testing
         let namespace = try NetworkNamespace.create()
         try run("ip route add unreachable default table 133", in: namespace)
         let before = try State(of: namespace)
-        #expect(throws: KernelError.self) { try routing.install(in: namespace) }
+        #expect(throws: KernelError.self) { try routing.install(in: namespace, for: .rules) }
         #expect(try State(of: namespace) == before)
     }
 
@@ -112,14 +112,52 @@ import Testing
         ] {
             let namespace = try NetworkNamespace.create()
             let before = try State(of: namespace)
-            try routing.install(in: namespace)
+            try routing.install(in: namespace, for: .rules)
             let whole = try State(of: namespace)
             try run(damage, in: namespace)
-            #expect(try TransparentRouting.installed(in: namespace) == nil, "\(damage)")
-            try routing.install(in: namespace)
-            #expect(try TransparentRouting.installed(in: namespace) == routing, "\(damage)")
+            #expect(
+                try TransparentRouting.installed(in: namespace, for: .rules) == nil, "\(damage)")
+            try routing.install(in: namespace, for: .rules)
+            #expect(
+                try TransparentRouting.installed(in: namespace, for: .rules) == routing, "\(damage)"
+            )
             #expect(try State(of: namespace) == whole, "\(damage)")
-            try TransparentRouting.remove(from: namespace)
+            try TransparentRouting.remove(from: namespace, for: .rules)
+            #expect(try State(of: namespace) == before, "\(damage)")
+        }
+    }
+
+    @Test func `each owner has its own, and the last one puts the sysctl back`() throws {
+        for last in TransparentRouting.Owner.allCases {
+            let first: TransparentRouting.Owner = last == .rules ? .programs : .rules
+            let namespace = try NetworkNamespace.create()
+            let before = try State(of: namespace)
+            try routing.install(in: namespace, for: first)
+            try routing.install(in: namespace, for: last)
+            try TransparentRouting.remove(from: namespace, for: first)
+            #expect(try TransparentRouting.installed(in: namespace, for: first) == nil)
+            #expect(try TransparentRouting.installed(in: namespace, for: last) == routing)
+            // The first one's numbers are the last one's too.
+            try routing.install(in: namespace, for: first)
+            try TransparentRouting(mark: 8, table: 9).install(in: namespace, for: first)
+            #expect(try TransparentRouting.installed(in: namespace, for: last) == routing)
+            try TransparentRouting.remove(from: namespace, for: first)
+            try TransparentRouting.remove(from: namespace, for: last)
+            #expect(try State(of: namespace) == before)
+        }
+    }
+
+    @Test func `the sysctl goes back though somebody has deleted rules`() throws {
+        for damage in [
+            "ip rule del fwmark 1337", "ip -6 rule del fwmark 1337",
+            "ip rule del fwmark 1337; ip -6 rule del fwmark 1337",
+            "ip route flush table 133; ip -6 route flush table 133; ip rule del fwmark 1337",
+        ] {
+            let namespace = try NetworkNamespace.create()
+            let before = try State(of: namespace)
+            try routing.install(in: namespace, for: .rules)
+            try run(damage, in: namespace)
+            try TransparentRouting.remove(from: namespace, for: .rules)
             #expect(try State(of: namespace) == before, "\(damage)")
         }
     }
@@ -128,9 +166,9 @@ import Testing
         let namespace = try NetworkNamespace.create()
         try run("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6", in: namespace)
         let before = try State(of: namespace)
-        try routing.install(in: namespace)
-        #expect(try TransparentRouting.installed(in: namespace) == routing)
-        try TransparentRouting.remove(from: namespace)
+        try routing.install(in: namespace, for: .rules)
+        #expect(try TransparentRouting.installed(in: namespace, for: .rules) == routing)
+        try TransparentRouting.remove(from: namespace, for: .rules)
         #expect(try State(of: namespace) == before)
     }
 }

@@ -76,6 +76,17 @@ struct {
 } swerve_sockets SEC(".maps");
 
 /*
+ * Listener -> the port it listens on, host order. Each socket it accepts gets a copy: one whose own
+ * port is another was given to it by socket lookup, whatever the plan says by now.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u32);
+} swerve_listening SEC(".maps");
+
+/*
  * Pod and source -> origin, from the SYN to the accept. Deleted by the accept, or by the close of the
  * application's socket when there is none.
  */
@@ -129,7 +140,10 @@ static __always_inline void swerve_count(__u32 stat)
 		*counter += 1;
 }
 
-/* Counts a decision: once a connection, never once a packet of it. */
+/*
+ * Counts a decision: once a connection, never once a packet of it. Inbound, a SYN that is sent again
+ * because no answer came is decided, and counted, again.
+ */
 static __always_inline void swerve_decided(__u64 pod, enum swerve_direction direction, __u32 reason)
 {
 	struct swerve_counts *counts = bpf_map_lookup_elem(&swerve_counts, &pod);

@@ -255,8 +255,9 @@ SWERVE_INLINE struct swerve_verdict swerve_outbound(const struct swerve_pod *pod
 
 /*
  * Inbound. A connection whose source is the pod itself, or loopback, or what the sidecar hands on
- * from, can only have come over the loopback interface: the kernel drops such sources elsewhere as
- * martians.
+ * from, is taken to have come over the loopback interface. Elsewhere the kernel drops such sources as
+ * martians, but for own ones in IPv6: whoever forges those from outside is let in, blind, for the
+ * answers stay in the pod.
  */
 SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 						   const struct swerve_question *ask)

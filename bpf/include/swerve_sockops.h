@@ -11,6 +11,27 @@ static __always_inline __u16 swerve_remote_port(struct bpf_sock_ops *ctx)
 	return bpf_htons(bpf_ntohl(ctx->remote_port));
 }
 
+/* Tells a listener's port to the sockets it will accept. */
+static __always_inline void swerve_note_port(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	__u32 *port =
+		sk ? bpf_sk_storage_get(&swerve_listening, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) :
+		     NULL;
+
+	if (port)
+		*port = ctx->local_port;
+}
+
+/* Whether socket lookup gave the connection to a listener that listens on another port. */
+static __always_inline bool swerve_was_assigned(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	__u32 *port = sk ? bpf_sk_storage_get(&swerve_listening, sk, NULL, 0) : NULL;
+
+	return port && *port != ctx->local_port;
+}
+
 /* The sidecar listens on its inbound port: socket lookup may choose it. */
 static __always_inline void swerve_on_listen(struct bpf_sock_ops *ctx)
 {
@@ -26,6 +47,7 @@ static __always_inline void swerve_on_listen(struct bpf_sock_ops *ctx)
 	SWERVE_TAKE_ADDRESS(ctx, local, &local);
 	if (swerve_is_loopback(&local))
 		return;
+	swerve_note_port(ctx);
 	key.family = ctx->family;
 	key.port = ctx->local_port;
 	for (slot = 0; slot < SWERVE_LISTENER_SLOTS; slot++) {

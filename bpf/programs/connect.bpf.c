@@ -13,7 +13,7 @@
  * Hooks    cgroup/connect4, cgroup/connect6 on the pods' cgroup
  * Needs    Linux 5.8 (netns cookie and socket storage in sock_addr programs)
  * Reads    swerve_pods and its sets
- * Writes   swerve_sockets, swerve_counts, swerve_stats
+ * Writes   swerve_sockets, swerve_counts, swerve_stats; swerve_handshakes, to see that it has room
  * On error denies the connection: one that cannot be recorded must not leave the pod around the
  *          sidecar (docs/adr/0004-fail-closed.md).
  */
@@ -107,24 +107,51 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 }
 
 /*
- * Leaves the connection alone: with a source of its own again if an earlier one was redirected, and
- * known to the inbound side if it comes from a client's address.
+ * Whether there is room for one more handshake. The source port is not known yet, and when it is, at
+ * the SYN, nobody can say no any more.
  */
+static __always_inline bool has_room(struct bpf_sock_addr *ctx, __u64 pod)
+{
+	struct swerve_handshake_key key = { .pod = pod };
+	struct swerve_handshake trial = {};
+
+	/* No connection has port 0, and no two sockets the cookie. */
+	trial.cookie = bpf_get_socket_cookie(ctx);
+	key.addr.word[0] = trial.cookie >> 32;
+	key.addr.word[1] = trial.cookie;
+	if (bpf_map_update_elem(&swerve_handshakes, &key, &trial, BPF_ANY))
+		return false;
+	bpf_map_delete_elem(&swerve_handshakes, &key);
+	return true;
+}
+
+/*
+ * Makes the connection known to the inbound side, which could not tell it from its client's and would
+ * hand it to the sidecar again.
+ */
+static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 pod)
+{
+	struct swerve_socket *socket =
+		bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!socket) {
+		swerve_count(SWERVE_STAT_STORAGE_FULL);
+		return false;
+	}
+	if (!has_room(ctx, pod)) {
+		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
+		return false;
+	}
+	socket->flags |= SWERVE_SOCKET_ONWARD;
+	return true;
+}
+
+/* Leaves the connection alone: with a source of its own again if an earlier one was redirected. */
 static __always_inline int pass(struct bpf_sock_addr *ctx, bool is_ipv4,
-				const struct swerve_pod *pod, const struct swerve_question *ask,
 				struct swerve_socket *socket)
 {
 	struct swerve_addr none = {};
 
-	if (swerve_is_borrowed(pod, ask)) {
-		socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL,
-					    BPF_SK_STORAGE_GET_F_CREATE);
-		if (!socket) {
-			swerve_count(SWERVE_STAT_STORAGE_FULL);
-			return DENY;
-		}
-		socket->flags |= SWERVE_SOCKET_ONWARD;
-	}
 	if (socket && (socket->flags & SWERVE_SOCKET_BOUND) &&
 	    !keep_source(ctx, is_ipv4, socket, &none)) {
 		swerve_count(SWERVE_STAT_BIND_FAILED);
@@ -167,8 +194,11 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);
 	if (verdict.action == SWERVE_DROP)
 		return DENY;
+	if (verdict.reason == SWERVE_REASON_PASSTHROUGH && swerve_is_borrowed(pod, &ask) &&
+	    !hand_on(ctx, key))
+		return DENY;
 	if (verdict.action == SWERVE_PASS)
-		return pass(ctx, is_ipv4, pod, &ask, socket);
+		return pass(ctx, is_ipv4, socket);
 	return redirect(ctx, is_ipv4, pod, &ask, sidecar_port(pod, verdict.action));
 }
 

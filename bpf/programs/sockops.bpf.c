@@ -11,7 +11,8 @@
  * Hook     sock_ops on the pods' cgroup
  * Needs    Linux 5.15 (netns cookie in sock_ops programs)
  * Reads    swerve_pods and its sets, swerve_flows
- * Writes   swerve_sockets, swerve_handshakes, swerve_listeners, swerve_flows, swerve_stats
+ * Writes   swerve_sockets, swerve_handshakes, swerve_listeners, swerve_listening, swerve_flows,
+ *          swerve_stats
  * On error counts; the sidecar then finds no origin and has nowhere to send the connection.
  */
 #include "swerve_sockops.h"
@@ -81,21 +82,17 @@ static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct sw
 {
 	struct swerve_question ask = { .port = ctx->local_port };
 
-	if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
-		return false;
-	SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
-	if (swerve_ask_inbound(pod, &ask).action != SWERVE_REDIRECT_INBOUND)
-		return false;
+	/* The plan may have changed since the SYN: the socket knows better than the verdict. */
+	if (!swerve_was_assigned(ctx)) {
+		if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
+			return false;
+		SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
+		if (swerve_ask_inbound(pod, &ask).action != SWERVE_REDIRECT_INBOUND)
+			return false;
+	}
 	SWERVE_TAKE_ADDRESS(ctx, local, &origin->addr);
 	origin->port = bpf_htons(ctx->local_port);
 	return true;
-}
-
-/* The ports that connect(2) may be turned to; any, when the sidecar hands on as its clients. */
-static __always_inline bool may_have_handshake(const struct swerve_pod *pod, __u32 port)
-{
-	return port == pod->outbound_port || port == pod->inbound_port ||
-	       (pod->dns_port && port == pod->dns_port) || (pod->flags & SWERVE_POD_TRANSPARENT);
 }
 
 /* A connection was accepted; if it is a redirected one, its socket learns the origin. */
@@ -107,12 +104,13 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	__u32 flags = SWERVE_SOCKET_ORIGIN;
 	struct swerve_socket *socket;
 
-	if (!pod)
-		return;
-	if (may_have_handshake(pod, ctx->local_port) && take_handshake(ctx, key, &origin)) {
+	/* Whatever the present plan, if there is one: the SYN was turned under the one before. */
+	if (take_handshake(ctx, key, &origin)) {
 		if (!origin.port) /* the application's end of what the sidecar hands on */
 			return;
-	} else if (ctx->local_port == pod->inbound_port && swerve_take_flow(ctx, &origin)) {
+	} else if (!pod) {
+		return;
+	} else if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP) && swerve_take_flow(ctx, &origin)) {
 		flags |= SWERVE_SOCKET_FLOW;
 	} else if (!take_local(ctx, pod, &origin)) {
 		return;

@@ -9,7 +9,8 @@ extension EBPFBackend {
     package static func assess() -> Assessment {
         // What a killed probe left is no part of the answer; nor is that it cannot be removed.
         try? Cgroup.sweep(prefix: probePrefix)
-        return Assessment(.ebpf, programReports + helperReports + mapReports + [attachReport])
+        return Assessment(
+            .ebpf, programReports + helperReports + mapReports + [ownerReport, attachReport])
     }
 
     /// How the cgroups begin that an assessment makes.
@@ -26,6 +27,12 @@ extension EBPFBackend {
             report(
                 "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
                 .program(.cgroupSocketAddress, .getpeername4)),
+            report(
+                "cgroup/sendmsg4", "4.18", "name lookups of sockets that are not connected",
+                .program(.cgroupSocketAddress, .sendmsg4)),
+            report(
+                "cgroup/recvmsg4", "5.2", "answers come from the resolver that was asked",
+                .program(.cgroupSocketAddress, .recvmsg4)),
             report(
                 "cgroup/sock_create", "4.10", "a socket's owner",
                 .program(.cgroupSocket, .socketCreate)
@@ -66,6 +73,13 @@ extension EBPFBackend {
             report("longest-prefix trie", "4.11", "lists of networks", .map(.longestPrefix)),
             report("socket hash", "4.18", "the sidecar's listeners", .map(.socketHash)),
         ]
+    }
+
+    /// Without it, a socket's owner is its creator's real user, which a set-user-ID program changes.
+    private static var ownerReport: FeatureReport {
+        FeatureReport(
+            "owner by credentials", since: "6.2", use: "a socket's owner as packet filters see it",
+            isRequired: false, answer: NodePrograms.probeExactOwner().probeAnswer)
     }
 
     /// Attaches a program that does nothing to a cgroup made for it, and removes both.

@@ -43,19 +43,21 @@ private struct DecidingEntries {
         let peer = flow.direction == .outbound ? flow.destination.address : flow.source.address
         let lists = PolicyLists(plan)
         let network = Self.network(of: peer, in: lists)
+        // Few own addresses are in the pod's entry, and then the network set is not asked.
+        let own = ["swerve_pods[own]"] + (lists.ownAddresses.isEmpty ? [] : [network])
         let side = flow.direction == .outbound ? "out" : "in"
         let decisive: [String] =
             switch reason {
             case .disabled: []
-            case .dns: ["swerve_pods[dns-port]", network]
+            case .dns: ["swerve_pods[dns-port]"] + (plan.dns?.servers == nil ? [] : [network])
             case .protocol, .loopback: ["swerve_pods[flags]"]
             case .family: ["swerve_pods[\(flow.destination.address.family)]"]
             case .passthrough: [Self.network(of: flow.source.address, in: lists)]
-            case .selfCall: ["swerve_pods[inbound-port]", "swerve_pods[own]", network]
+            case .selfCall: ["swerve_pods[inbound-port]"] + own
             case .sidecar:
                 ["swerve_pods[sidecar-uid]", "swerve_pods[sidecar-gid]"]
                     + Self.owners(of: flow, in: lists)
-            case .ownAddress: ["swerve_pods[own]", network]
+            case .ownAddress: own
             case .uid, .gid, .uidPort: Self.owners(of: flow, in: lists)
             case .interface: []
             case .cidrExcluded, .sourceExcluded: [network]

@@ -111,8 +111,8 @@ package actor EBPFBackend: RedirectionBackend {
             attachment = try InboundAttachment(
                 inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
             try adoptListeners(on: port, key, workload)
-            try plan.transparentRouting?.install(in: workload.namespace)
-            try node.counts.setPerCPU(key, all: swerve_counts())
+            try plan.transparentRouting?.install(in: workload.namespace, for: .programs)
+            if old == nil { try node.counts.setPerCPU(key, all: swerve_counts()) }
             try node.pods.update(key, entry)
         } catch {
             try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)
@@ -125,7 +125,9 @@ package actor EBPFBackend: RedirectionBackend {
             installations[key] = Installation(
                 set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment)
         }
-        // From here on the new plan holds. Listeners that began meanwhile, unseen by programs and
+        // From here on the new plan holds, and is counted. Should that fail, older counts stay.
+        if old != nil { try? node.counts.setPerCPU(key, all: swerve_counts()) }
+        // Listeners that began meanwhile, unseen by programs and
         // scan alike, are looked for once more; should that fail, the next apply will.
         try? adoptListeners(on: port, key, workload)
         if let old { retire(old, key, for: port) }
@@ -136,9 +138,9 @@ package actor EBPFBackend: RedirectionBackend {
     private func restoreRouting(_ old: Installation?, in workload: Workload) {
         // What cannot be put back now is what the next apply or remove looks for.
         if let routing = old?.routing {
-            try? routing.install(in: workload.namespace)
+            try? routing.install(in: workload.namespace, for: .programs)
         } else {
-            try? TransparentRouting.remove(from: workload.namespace)
+            try? TransparentRouting.remove(from: workload.namespace, for: .programs)
         }
     }
 
@@ -150,15 +152,20 @@ package actor EBPFBackend: RedirectionBackend {
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
         let key = try key(of: workload)
+        let old = installations[key]
         do throws(KernelError) {
             let entry = try node.pods.lookup(key, as: swerve_pod.self)
             try node.pods.delete(key)
             try node.counts.delete(key)
-            if let entry { try forgetListeners(key, entry.inbound_port) }
+            // A removal that failed half-way left no entry: what we hold still knows the port.
+            for port in Set([entry?.inbound_port, old?.inboundPort].compactMap { $0 }) {
+                try forgetListeners(key, port)
+            }
             try removeFlows { $0.pod == key }
-            try TransparentRouting.remove(from: workload.namespace)
-            guard let old = installations[key] else { return }
+            try TransparentRouting.remove(from: workload.namespace, for: .programs)
+            guard let old else { return }
             try old.inbound.detach(from: workload.namespace)
             installations[key] = nil
             sets.awaitReaders()
@@ -175,7 +182,15 @@ package actor EBPFBackend: RedirectionBackend {
         let entry = try during("read the entry of \(workload.id)") { () throws(KernelError) in
             try node.pods.lookup(key, as: swerve_pod.self)
         }
-        return entry.map { PlanFingerprint(value: $0.fingerprint) }
+        guard let entry else { return nil }
+        // A part of a plan is not a plan.
+        let routing = try during("read routing rules") { () throws(KernelError) in
+            try TransparentRouting.installed(in: workload.namespace, for: .programs)
+        }
+        let isTransparent = entry.flags & UInt32(SWERVE_POD_TRANSPARENT.rawValue) != 0
+        let wanted = installations[key].map(\.routing) ?? (isTransparent ? routing : nil)
+        guard routing == wanted, isTransparent == (wanted != nil) else { return nil }
+        return PlanFingerprint(value: entry.fingerprint)
     }
 
     func key(of workload: Workload) throws(RedirectionError) -> UInt64 {
@@ -203,7 +218,9 @@ extension EBPFBackend {
     ) throws(KernelError) {
         guard inbound == .socketLookup else { return }
         for listener in try workload.namespace.listeningSockets(on: port) {
-            if !listener.isOnLoopback { try record(listener, key, port) }
+            guard !listener.isOnLoopback else { continue }
+            try node.listening.update(listener.rawDescriptor, UInt32(port))
+            try record(listener, key, port)
         }
     }
 

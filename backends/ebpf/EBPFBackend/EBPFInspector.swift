@@ -27,12 +27,17 @@ package struct EBPFInspector: PlanInspector {
         guard plan.isEnabled else { return [] }
         var notes = [
             "MPTCP sockets are refused at socket(2) with EPROTONOSUPPORT, for no program sees their "
-                + "subflows connect; applications fall back to TCP"
+                + "subflows connect; applications fall back to TCP; one that is older than the "
+                + "redirection is not seen, and neither are its connections"
         ]
         if plan.dns?.protocols.contains(.udp) == true {
             notes.append(
                 "a UDP socket that asks several resolvers at once sees all answers come from the "
                     + "one it asked last")
+            notes.append(
+                "a UDP socket that was connected to a captured resolver keeps its source address "
+                    + "when it is connected elsewhere, also to loopback: a socket that has a port "
+                    + "cannot be bound anew")
         }
         return notes
     }
@@ -111,6 +116,7 @@ extension RenderedPlan {
 extension RedirectionPlan {
     /// The part of the plan these programs cannot carry out exactly, if there is one.
     func partProgramsCannotSay(_ method: InboundMethod) -> String? {
+        if let part = partNothingCanSay { return part }
         if !outbound.excludedInterfaces.isEmpty || !inbound.excludedInterfaces.isEmpty {
             // connect(2) comes before routing: nobody knows the interface yet.
             return "interface exclusion"

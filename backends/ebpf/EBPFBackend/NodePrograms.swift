@@ -15,6 +15,7 @@ final class NodePrograms: Sendable {
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
+    let listening: BPFMap
     let listeners: BPFMap
     let flows: BPFMap
     let counts: BPFMap
@@ -40,6 +41,7 @@ final class NodePrograms: Sendable {
         networkSets = try Self.map("swerve_network_sets", in: maps)
         owners = try Self.map("swerve_owners", in: maps)
         handshakes = try Self.map("swerve_handshakes", in: maps)
+        listening = try Self.map("swerve_listening", in: maps)
         listeners = try Self.map("swerve_listeners", in: maps)
         flows = try Self.map("swerve_flows", in: maps)
         counts = try Self.map("swerve_counts", in: maps)
@@ -82,11 +84,14 @@ final class NodePrograms: Sendable {
         /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
         mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
             if wanted != .realUser {
+                let before = self
                 do throws(KernelError) {
                     try attach(NodePrograms.exactOwner)
                     return .credentials
                 } catch {
-                    if wanted == .credentials { throw error }
+                    // Some of its programs may act already; they go with their links.
+                    self = before
+                    guard wanted == nil, error.saysNoExactOwner else { throw error }
                 }
             }
             try attach(NodePrograms.basicOwner)
@@ -126,6 +131,17 @@ final class NodePrograms: Sendable {
     private static let basicOwner = Part(
         object: SWERVE_OBJECT_OWNER_BASIC, name: "owner_basic",
         programs: [("swerve_sock_create", .socketCreate)])
+
+    /// Loads the programs that go by credentials, and lets them go again.
+    static func probeExactOwner() -> BPFProbe.Answer {
+        var maps: [String: BPFMap] = [:]
+        do throws(KernelError) {
+            _ = try load(exactOwner.object, name: exactOwner.name, sharing: &maps)
+            return .yes
+        } catch {
+            return error.saysNoExactOwner ? .no(error.description) : .unknown(error)
+        }
+    }
 
     private static let deciders = [
         Part(
@@ -209,6 +225,19 @@ package struct ProgramReport: Hashable, Sendable {
     init(_ program: BPFProgram) {
         name = program.name
         verifiedInstructions = program.verifiedInstructions
+    }
+}
+
+extension KernelError {
+    /// Conclusive: no BTF, no such function, or a verifier or a hook that does not know it.
+    ///
+    /// libbpf says the first two by `ESRCH` and `ENOENT`; 524 is the kernel's own `ENOTSUPP`.
+    fileprivate var saysNoExactOwner: Bool {
+        let conclusive: [Errno] = [
+            .noSuchProcess, .noSuchFileOrDirectory, .permissionDenied, .invalidArgument,
+            .notSupported, Errno(rawValue: 524),
+        ]
+        return conclusive.contains(errno)
     }
 }
 

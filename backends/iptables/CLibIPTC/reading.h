@@ -10,13 +10,15 @@
  * matches that are built above, or is inverted, makes `is_ours` false.
  */
 struct clibiptc_view {
-	bool is_ours, is_goto, is_new, in_is_prefix, out_is_prefix, has_ports;
+	bool is_ours, is_goto, in_is_prefix, out_is_prefix, has_ports;
 	const uint8_t *_Nonnull source, *_Nonnull source_mask;
 	const uint8_t *_Nonnull destination, *_Nonnull destination_mask;
 	char in[IFNAMSIZ + 1], out[IFNAMSIZ + 1];
 	uint16_t protocol, source_ports[2], destination_ports[2];
 	uint8_t owner; /* XT_OWNER_UID, XT_OWNER_GID or 0 */
 	uint32_t first_owner, last_owner;
+	enum clibiptc_segment segment;
+	uint32_t mark, target_mark; /* bits of the connection's that are asked for, or set */
 	uint16_t port, zone; /* of the target */
 };
 
@@ -55,15 +57,19 @@ static inline void clibiptc_view_match(struct clibiptc_view *_Nonnull view,
 	const struct xt_tcp *tcp = (const void *)match->data;
 	const struct xt_udp *udp = (const void *)match->data;
 	const struct xt_owner_match_info *owner = (const void *)match->data;
+	const struct xt_connmark_mtinfo1 *connmark = (const void *)match->data;
 	const char *name = match->u.user.name;
 
 	if (strcmp(name, "tcp") == 0) {
 		view->has_ports = true;
 		memcpy(view->source_ports, tcp->spts, sizeof(tcp->spts));
 		memcpy(view->destination_ports, tcp->dpts, sizeof(tcp->dpts));
-		view->is_new = tcp->flg_mask == 0x17 && tcp->flg_cmp == 0x02;
+		if (tcp->flg_mask == 0x17 && tcp->flg_cmp == 0x02)
+			view->segment = CLIBIPTC_FIRST;
+		else if (tcp->flg_mask == 0x02 && tcp->flg_cmp == 0)
+			view->segment = CLIBIPTC_LATER;
 		view->is_ours &= !tcp->invflags && !tcp->option &&
-				 (view->is_new || tcp->flg_mask == 0);
+				 (view->segment || tcp->flg_mask == 0);
 	} else if (strcmp(name, "udp") == 0) {
 		view->has_ports = true;
 		memcpy(view->source_ports, udp->spts, sizeof(udp->spts));
@@ -75,6 +81,9 @@ static inline void clibiptc_view_match(struct clibiptc_view *_Nonnull view,
 		view->last_owner = owner->match == XT_OWNER_UID ? owner->uid_max : owner->gid_max;
 		view->is_ours &= !owner->invert &&
 				 (owner->match == XT_OWNER_UID || owner->match == XT_OWNER_GID);
+	} else if (strcmp(name, "connmark") == 0) {
+		view->mark = connmark->mark;
+		view->is_ours &= !connmark->invert && connmark->mask == connmark->mark;
 	} else if (strcmp(name, "comment") != 0) {
 		view->is_ours = false;
 	}
@@ -87,12 +96,15 @@ static inline void clibiptc_view_target(struct clibiptc_view *_Nonnull view, boo
 	const struct nf_nat_range *v6 = (const void *)target->data;
 	const struct xt_tproxy_target_info_v1 *tproxy = (const void *)target->data;
 	const struct xt_ct_target_info_v1 *tracking = (const void *)target->data;
+	const struct xt_connmark_tginfo2 *connmark = (const void *)target->data;
 	const char *name = target->u.user.name;
 
 	if (strcmp(name, "REDIRECT") == 0)
 		view->port = __builtin_bswap16(is_ipv6 ? v6->min_proto.all : v4->range[0].min.all);
 	else if (strcmp(name, "TPROXY") == 0)
 		view->port = __builtin_bswap16(tproxy->lport);
+	else if (strcmp(name, "CONNMARK") == 0)
+		view->target_mark = connmark->ctmark;
 	else if (strcmp(name, "CT") == 0)
 		view->zone = tracking->zone;
 }

@@ -23,6 +23,7 @@
 #include <linux/netfilter/xt_CT.h>
 #include <linux/netfilter/xt_TPROXY.h>
 #include <linux/netfilter/xt_comment.h>
+#include <linux/netfilter/xt_connmark.h>
 #include <linux/netfilter/xt_owner.h>
 #include <linux/netfilter/xt_tcpudp.h>
 
@@ -298,10 +299,16 @@ static inline void *_Nonnull clibiptc_add_match(struct clibiptc_entry *_Nonnull 
 	return match->data;
 }
 
-/* Port ranges and, where asked for, SYN without ACK, RST and FIN. */
+/* Which segments of a TCP connection: all, SYN without ACK, RST and FIN, or those without SYN. */
+enum clibiptc_segment {
+	CLIBIPTC_ANY,
+	CLIBIPTC_FIRST,
+	CLIBIPTC_LATER,
+};
+
 static inline void clibiptc_match_tcp(struct clibiptc_entry *_Nonnull entry, uint16_t source_first,
 				      uint16_t source_last, uint16_t first, uint16_t last,
-				      bool is_new)
+				      enum clibiptc_segment segment)
 {
 	struct xt_tcp *tcp = clibiptc_add_match(entry, "tcp", 0, sizeof(*tcp));
 
@@ -309,9 +316,11 @@ static inline void clibiptc_match_tcp(struct clibiptc_entry *_Nonnull entry, uin
 	tcp->spts[1] = source_last;
 	tcp->dpts[0] = first;
 	tcp->dpts[1] = last;
-	if (is_new) {
+	if (segment == CLIBIPTC_FIRST) {
 		tcp->flg_mask = 0x17;
 		tcp->flg_cmp = 0x02;
+	} else if (segment == CLIBIPTC_LATER) {
+		tcp->flg_mask = 0x02;
 	}
 }
 
@@ -340,6 +349,16 @@ static inline void clibiptc_match_owner(struct clibiptc_entry *_Nonnull entry, u
 		owner->gid_min = first;
 		owner->gid_max = last;
 	}
+}
+
+/* All of `bits` are set in the mark of the tracked connection. */
+static inline void clibiptc_match_connmark(struct clibiptc_entry *_Nonnull entry, uint32_t bits)
+{
+	struct xt_connmark_mtinfo1 *connmark =
+		clibiptc_add_match(entry, "connmark", 1, sizeof(*connmark));
+
+	connmark->mark = bits;
+	connmark->mask = bits;
 }
 
 static inline void clibiptc_match_comment(struct clibiptc_entry *_Nonnull entry,
@@ -417,6 +436,17 @@ static inline void clibiptc_target_tproxy(struct clibiptc_entry *_Nonnull entry,
 		clibiptc_add_revised_target(entry, "TPROXY", 1, sizeof(*tproxy));
 
 	tproxy->lport = __builtin_bswap16(port);
+}
+
+/* CONNMARK, revision 2, the one iptables-save(8) reads: sets `bits` and leaves the others. */
+static inline void clibiptc_target_connmark(struct clibiptc_entry *_Nonnull entry, uint32_t bits)
+{
+	struct xt_connmark_tginfo2 *connmark =
+		clibiptc_add_revised_target(entry, "CONNMARK", 2, sizeof(*connmark));
+
+	connmark->ctmark = bits;
+	connmark->ctmask = bits;
+	connmark->mode = XT_CONNMARK_SET;
 }
 
 /* CT, revision 2, the one iptables-save(8) reads: nothing but the zone. */

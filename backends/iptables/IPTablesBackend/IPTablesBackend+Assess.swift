@@ -75,6 +75,9 @@ private enum NFTProbe {
                 feature(
                     "nf_tables tproxy", since: "4.19", use: "transparent inbound",
                     isRequired: false, mangle, isTCP + [.assign(port: 1, family: 0)]),
+                feature(
+                    "nf_tables connection marks", since: "3.14", use: "transparent inbound",
+                    isRequired: false, mangle, [.loadConnectionMark, .storeConnectionMark]),
             ])
     }
 
@@ -107,6 +110,8 @@ private enum LegacyProbe {
         redirect.transport = .tcp
         var assign = XTRule(.assign(port: 1))
         assign.transport = .tcp
+        var remember = XTRule(.remember(1))
+        remember.connectionMark = 1
         let isRequired: [AddressFamily: Bool] = [.ipv4: true, .ipv6: false]
 
         let features = AddressFamily.allCases.flatMap { family in
@@ -121,6 +126,7 @@ private enum LegacyProbe {
                 ("legacy mangle table", "2.6.16", "dropped families", .mangle, XTRule(.drop)),
                 ("xt_CT", "3.10", "lookups over UDP", .raw, XTRule(.zone(1))),
                 ("xt_TPROXY", "2.6.37", "transparent inbound", .mangle, assign),
+                ("xt_connmark", "4.17", "transparent inbound", .mangle, remember),
             ]
             return trials.map { name, since, use, table, rule in
                 FeatureReport(

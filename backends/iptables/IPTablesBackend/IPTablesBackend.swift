@@ -22,6 +22,7 @@ package actor IPTablesBackend: RedirectionBackend {
     private let flavor: Flavor
     private let writer: any RuleWriter
     private let compile: @Sendable (RedirectionPlan) -> RuleSet
+    private var turns = Turns<Workload.ID>()
 
     /// Makes a backend; `lockFile` is the lock that legacy rules are written under.
     ///
@@ -48,8 +49,21 @@ package actor IPTablesBackend: RedirectionBackend {
         if let part = plan.partRulesCannotSay {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
-        guard plan.isEnabled else { return try await remove(from: workload) }
-        let rules = compile(plan)
+        await begin(workload)
+        defer { turns.pass(on: workload.id) }
+        guard plan.isEnabled else { return try await erase(from: workload) }
+        try await write(compile(plan), to: workload)
+    }
+
+    /// Waits until no other change of the workload is under way: rules and routing change together.
+    private func begin(_ workload: Workload) async {
+        if turns.take(workload.id) { return }
+        await withCheckedContinuation { turns.wait(for: workload.id, $0) }
+    }
+
+    private func write(
+        _ rules: RuleSet, to workload: Workload
+    ) async throws(RedirectionError) {
         let before = try Self.routing(in: workload.namespace)
         do throws(RedirectionError) {
             // Before the rules that need it, and gone after those that did.
@@ -80,6 +94,12 @@ package actor IPTablesBackend: RedirectionBackend {
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        await begin(workload)
+        defer { turns.pass(on: workload.id) }
+        try await erase(from: workload)
+    }
+
+    private func erase(from workload: Workload) async throws(RedirectionError) {
         try await writer.erase(in: workload.namespace)
         try Self.route(nil, in: workload.namespace)
     }
@@ -110,7 +130,7 @@ package actor IPTablesBackend: RedirectionBackend {
         in namespace: NetworkNamespace
     ) throws(RedirectionError) -> RuleSet.Routing? {
         try during("read routing rules") { () throws(KernelError) in
-            try TransparentRouting.installed(in: namespace).map {
+            try TransparentRouting.installed(in: namespace, for: .rules).map {
                 RuleSet.Routing(mark: $0.mark, table: $0.table)
             }
         }
@@ -120,9 +140,11 @@ package actor IPTablesBackend: RedirectionBackend {
         _ routing: RuleSet.Routing?, in namespace: NetworkNamespace
     ) throws(RedirectionError) {
         try during("write routing rules") { () throws(KernelError) in
-            guard let routing else { return try TransparentRouting.remove(from: namespace) }
+            guard let routing else {
+                return try TransparentRouting.remove(from: namespace, for: .rules)
+            }
             try TransparentRouting(mark: routing.mark, table: routing.table)
-                .install(in: namespace)
+                .install(in: namespace, for: .rules)
         }
     }
 
@@ -148,20 +170,13 @@ package actor IPTablesBackend: RedirectionBackend {
 extension RedirectionPlan {
     /// What in the plan no rule of either kind can say, or `nil`.
     var partRulesCannotSay: String? {
-        let ports = [sidecar.outboundPort, sidecar.inboundPort] + (dns.map { [$0.port] } ?? [])
+        if let part = partNothingCanSay { return part }
         let uids = ownerPortExclusions.reduce(sidecar.uids.union(excludedUIDs)) {
             $0.union($1.uids)
         }
-        if ports.contains(0) { return "a sidecar on port 0" }
         if uids.contains(.max) { return "uid \(UInt32.max) (Linux keeps it for \"nobody at all\")" }
         if sidecar.gids.union(excludedGIDs).contains(.max) {
             return "gid \(UInt32.max) (Linux keeps it for \"nobody at all\")"
-        }
-        if case .transparent(let mark, let table) = inboundMode {
-            if mark == 0 { return "mark 0 for transparent inbound (every packet has it)" }
-            if table == 0 || (253...255).contains(table) {
-                return "routing table \(table) for transparent inbound (it is the system's)"
-            }
         }
         return nil
     }

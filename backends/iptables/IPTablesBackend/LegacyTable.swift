@@ -44,7 +44,7 @@ package struct LegacyTable: Hashable, Sendable {
         chains.values.joined().allSatisfy { rule in
             switch rule.target {
             case .return, .jump, .goto: true
-            case .drop, .redirect, .assign, .zone: false
+            case .drop, .redirect, .assign, .remember, .zone: false
             }
         }
     }
@@ -153,8 +153,16 @@ extension Rule {
     ///
     /// The elements are disjoint, so a packet is counted once however many there are.
     func legacyRules(_ family: AddressFamily) -> [XTRule] {
+        let rules = legacyRules(family, action.legacyTarget, comment)
+        guard case .assign = action else { return rules }
+        return legacyRules(family, .remember(RuleSet.rememberedMark), "remember") + rules
+    }
+
+    private func legacyRules(
+        _ family: AddressFamily, _ target: XTRule.Target, _ comment: String
+    ) -> [XTRule] {
         guard families.contains(family) else { return [] }
-        var base = XTRule(action.legacyTarget)
+        var base = XTRule(target)
         base.comment = comment
         base.transport = carrier.map(XTRule.Transport.init)
         func each<Elements: Sequence>(
@@ -168,7 +176,12 @@ extension Rule {
         }
         switch match {
         case nil, .tcp: return [base]
-        case .newTCP: return each([true]) { $0.isNew = $1 }
+        case .newTCP: return each([XTRule.Segment.first]) { $0.segment = $1 }
+        case .remembered:
+            return each([XTRule.Segment.later]) { rule, segment in
+                rule.segment = segment
+                rule.connectionMark = RuleSet.rememberedMark
+            }
         case .inInterfaces(let names): return each(names.sorted()) { $0.inInterface = $1 }
         case .outInterfaces(let names): return each(names.sorted()) { $0.outInterface = $1 }
         case .uids(let ids): return each(ids.ranges) { $0.owner = .uids($1) }
@@ -200,7 +213,7 @@ extension Rule.Action {
     var next: Chain.Name? {
         switch self {
         case .jump(let chain), .goto(let chain): chain
-        case .decide, .assign, .zone, .leave: nil
+        case .decide, .assign, .assignLater, .zone, .leave: nil
         }
     }
 
@@ -210,6 +223,7 @@ extension Rule.Action {
         case .goto(let chain): .goto(chain.legacy)
         case .leave: .return
         case .zone(let zone): .zone(zone)
+        case .assignLater(let port): .assign(port: port)
         case .assign(let verdict): verdict.action.port.map { .assign(port: $0) } ?? .return
         case .decide(let verdict):
             if let port = verdict.action.port {

@@ -12,6 +12,13 @@ extension RuleCompiler {
         part.chains += outboundChains()
         if isTransparent {
             part.hook(.manglePrerouting, Rule(everything, .newTCP, .jump(.inbound)))
+            // With SYN cookies the handshake's last segment belongs to no socket; left alone, it
+            // would come to the application's listener.
+            if !managed.isEmpty {
+                part.hook(.manglePrerouting, Rule(managed, .remembered, .jump(.inboundLater)))
+                let port = plan.sidecar.inboundPort
+                part.chain(.inboundLater, [Rule(managed, nil, .assignLater(port: port))])
+            }
             if !virtual.isEmpty {
                 part.hook(.natPrerouting, Rule(everything, .tcp, .jump(.arriving)))
                 part.chain(
@@ -148,6 +155,8 @@ extension Chain.Name {
     /// What has passed one of two include lists that must both match.
     static let outboundIncluded = Chain.Name("outbound_included")
     static let inbound = Chain.Name("inbound")
+    /// What follows the first segment of what was handed to the sidecar.
+    static let inboundLater = Chain.Name("inbound_later")
     static let inboundIncluded = Chain.Name("inbound_included")
     /// What arrives, where what arrives from outside is not for nat to redirect.
     static let arriving = Chain.Name("arriving")

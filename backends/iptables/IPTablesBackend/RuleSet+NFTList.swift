@@ -63,7 +63,7 @@ extension NFTRule {
 /// Reads a rule's instructions back into the words they came from.
 private struct NFTRuleListing {
     enum Kind {
-        case family, transport, address, port, other
+        case family, transport, address, port, mark, other
     }
 
     var conditions: [(kind: Kind, text: String)] = []
@@ -77,6 +77,9 @@ private struct NFTRuleListing {
         case .load(let key): loaded = Self.words(key)
         case .loadHeader(let header, let offset, _): loaded = words(header, offset)
         case .mask, .toNetworkOrder: break
+        case .loadConnectionMark: loaded = (.mark, "ct mark")
+        case .addBits(let bits): loaded.text += " | \(Self.hexadecimal(bits))"
+        case .storeConnectionMark: statements.append("ct mark set \(loaded.text)")
         case .equals(let bytes): compare(bytes)
         case .isIn(let set):
             let elements = set.listing.joined(separator: ", ")
@@ -122,6 +125,13 @@ private struct NFTRuleListing {
         }
     }
 
+    /// Four bytes in the host's order, which is how a register holds a mark.
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        let value = UInt32(bigEndian: bytes.reduce(0) { $0 << 8 | UInt32($1) })
+        let digits = String(value, radix: 16)
+        return "0x" + String(repeating: "0", count: 8 - digits.count) + digits
+    }
+
     private mutating func compare(_ bytes: [UInt8]) {
         switch (loaded.kind, bytes) {
         case (.family, [2]): conditions.append((.family, "\(loaded.text) ipv4"))
@@ -129,6 +139,10 @@ private struct NFTRuleListing {
         case (.transport, [6]), (.transport, [17]):
             transport = bytes == [6] ? "tcp" : "udp"
             conditions.append((.transport, "\(loaded.text) \(transport)"))
+        case (.port, [0]): conditions.append((.port, "\(loaded.text) ! syn"))
+        case (.mark, _):
+            let bits = Self.hexadecimal(bytes)
+            conditions.append((.mark, "\(loaded.text) & \(bits) == \(bits)"))
         case (.port, [2]): conditions.append((.port, "\(loaded.text) syn / fin,syn,rst,ack"))
         default:
             let name = String(decoding: bytes, as: UTF8.self)

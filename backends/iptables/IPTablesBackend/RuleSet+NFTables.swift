@@ -63,17 +63,30 @@ extension Rule {
         return matches.flatMap { match in
             let conditions = nftConditions + match
             let rule = NFTRule(conditions + [.counter] + nftStatements, comment: comment)
-            guard case .assign = action else { return [rule] }
             // No socket listens: as closed as a port that nobody listens on.
-            return [rule, NFTRule(conditions + [.counter, .drop], comment: "nobody listens")]
+            let closed = NFTRule(conditions + [.counter, .drop], comment: "nobody listens")
+            // By itself, for it ends where connections are not tracked.
+            let remember: [NFTExpression] = [
+                .loadConnectionMark, .addBits(RuleSet.rememberedBytes), .storeConnectionMark,
+            ]
+            switch action {
+            case .assign:
+                return [NFTRule(conditions + remember, comment: "remember"), rule, closed]
+            case .assignLater: return [rule, closed]
+            default: return [rule]
+            }
         }
     }
 
     private var nftStatements: [NFTExpression] {
-        if case .assign(let verdict) = action, let port = verdict.action.port {
-            return [.assign(port: port, family: onlyFamily?.nft ?? 0), .return]
+        let family = onlyFamily?.nft ?? 0
+        switch action {
+        case .assign(let verdict):
+            guard let port = verdict.action.port else { return [action.nft] }
+            return [.assign(port: port, family: family), .return]
+        case .assignLater(let port): return [.assign(port: port, family: family), .return]
+        default: return [action.nft]
         }
-        return [action.nft]
     }
 
     private var nftConditions: [NFTExpression] {
@@ -98,6 +111,14 @@ extension Rule.Match {
         case .newTCP:
             // The flags' byte of the header: SYN, and none of ACK, RST and FIN.
             [[.loadHeader(.transport, offset: 13, length: 1), .mask([0x17]), .equals([0x02])]]
+        case .remembered:
+            [
+                [
+                    .loadHeader(.transport, offset: 13, length: 1), .mask([0x02]), .equals([0]),
+                    .loadConnectionMark, .mask(RuleSet.rememberedBytes),
+                    .equals(RuleSet.rememberedBytes),
+                ]
+            ]
         case .inInterfaces(let names): names.nft(.inInterfaceName)
         case .outInterfaces(let names): names.nft(.outInterfaceName)
         case .uids(let ids): [[.load(.socketUID)] + ids.nft(.uid)]
@@ -119,6 +140,7 @@ extension Rule.Action {
         case .goto(let chain): .goto(chain.rawValue)
         case .leave: .return
         case .zone(let zone): .zone(zone)
+        case .assignLater: .return
         case .decide(let verdict), .assign(let verdict):
             if let port = verdict.action.port {
                 .redirect(port: port)
@@ -191,6 +213,11 @@ extension Set<InterfacePattern> {
         return (whole.isEmpty ? [] : [[.load(key), .isIn(set)]])
             + sorted().filter(\.isPrefix).map { [.load(key), .equals(Array($0.name.utf8))] }
     }
+}
+
+extension RuleSet {
+    /// The bit that remembers, as it lies in a register of the kernel.
+    fileprivate static let rememberedBytes = rememberedMark.bigEndian.bigEndianBytes
 }
 
 extension FixedWidthInteger {

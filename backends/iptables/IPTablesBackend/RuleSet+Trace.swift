@@ -62,7 +62,7 @@ extension RuleSet {
                     isOver = verdict.action != .pass
                     if isOver || decisive == nil { decisive = step }
                     return
-                case .zone: break
+                case .zone, .assignLater: break
                 case .leave: return
                 case .jump(let name): walk(rules.rules(of: name), of: name)
                 case .goto(let name): return walk(rules.rules(of: name), of: name)
@@ -87,6 +87,7 @@ extension Rule {
         switch match {
         // A flow stands for its first segment.
         case nil, .tcp, .newTCP: return true
+        case .remembered: return false
         case .inInterfaces(let names):
             return flow.direction == .inbound && names.matches(flow.interface)
         case .outInterfaces(let names):
@@ -106,7 +107,7 @@ extension Rule.Action {
     package var verdict: Verdict? {
         switch self {
         case .decide(let verdict), .assign(let verdict): verdict
-        case .zone, .leave, .jump, .goto: nil
+        case .zone, .assignLater, .leave, .jump, .goto: nil
         }
     }
 }

@@ -28,6 +28,9 @@ package struct RuleSet: Hashable, Sendable {
         package let table: UInt32
     }
 
+    /// The bit of the tracking mark that says "handed to the sidecar"; the other bits are others'.
+    static let rememberedMark: UInt32 = 0x2000_0000
+
     package func chain(_ name: Chain.Name) -> Chain? { chains.first { $0.name == name } }
 
     /// The hooks by where they stand, in the order in which a packet comes by.
@@ -122,6 +125,8 @@ package struct Rule: Hashable, Sendable {
         case tcp
         /// The first segment of a TCP connection: SYN without ACK.
         case newTCP
+        /// A later segment of a TCP connection that was remembered when it was handed over.
+        case remembered
         case inInterfaces(Set<InterfacePattern>)
         case outInterfaces(Set<InterfacePattern>)
         /// Who created the socket.
@@ -141,7 +146,11 @@ package struct Rule: Hashable, Sendable {
         case decide(Verdict)
         /// The flow's verdict, a redirection, by handing the packet to the socket that listens
         /// there (TPROXY): it stays as it is.
+        ///
+        /// The connection is remembered by a bit of its tracking mark.
         case assign(Verdict)
+        /// As the first segment, so this one: to its socket, or to the one that listens there.
+        case assignLater(port: UInt16)
         /// Track the packet's connection apart from those of other zones, and go on.
         case zone(UInt16)
         /// Back to the hook, undecided: its next rule, or another hook, decides.
@@ -156,6 +165,7 @@ package struct Rule: Hashable, Sendable {
     package var comment: String {
         switch action {
         case .decide(let verdict), .assign(let verdict): "\(verdict.reason)"
+        case .assignLater: "handed over"
         case .zone(let zone): "zone \(zone)"
         case .leave: "not here"
         case .jump(let chain), .goto(let chain): "to \(chain.rawValue)"
@@ -166,8 +176,9 @@ package struct Rule: Hashable, Sendable {
     package var carrier: TransportProtocol? {
         switch (transport, match, action) {
         case (let transport?, _, _): transport
-        case (_, .tcp, _), (_, .newTCP, _), (_, .destinationPorts, _), (_, .sourcePorts, _): .tcp
-        case (_, _, .assign): .tcp
+        case (_, .tcp, _), (_, .newTCP, _), (_, .remembered, _): .tcp
+        case (_, .destinationPorts, _), (_, .sourcePorts, _): .tcp
+        case (_, _, .assign), (_, _, .assignLater): .tcp
         case (_, _, .decide(let verdict)):
             verdict.action == .pass || verdict.action == .drop ? nil : .tcp
         default: nil

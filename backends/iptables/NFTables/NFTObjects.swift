@@ -98,6 +98,12 @@ package enum NFTExpression: Hashable, Sendable {
     /// Loads bytes of a header.
     case loadHeader(Header, offset: UInt32, length: UInt32)
     case mask([UInt8])
+    /// Sets these bits of the register, which holds as many bytes.
+    case addBits([UInt8])
+    /// Loads the connection's mark; ends the rule where there is no connection.
+    case loadConnectionMark
+    /// Makes the register the connection's mark.
+    case storeConnectionMark
     /// Turns four bytes in the host's order into network order.
     case toNetworkOrder
     /// Goes on only if the register holds these bytes, or begins with them.

@@ -8,7 +8,12 @@ extension NFTRuleObject {
         switch expression {
         case .load(let key): load(key)
         case .loadHeader(let header, let offset, let length): load(header, offset, length)
-        case .mask(let bits): mask(bits)
+        case .mask(let bits): combine(mask: bits, flip: bits.map { _ in 0 })
+        case .addBits(let bits): combine(mask: bits.map { ~$0 }, flip: bits)
+        case .loadConnectionMark:
+            track(NFT_CT_MARK, UInt16(NFTNL_EXPR_CT_DREG))
+        case .storeConnectionMark:
+            track(NFT_CT_MARK, UInt16(NFTNL_EXPR_CT_SREG))
         case .toNetworkOrder: toNetworkOrder()
         case .equals(let bytes): compare(bytes)
         case .isIn: lookUp(set)
@@ -43,15 +48,14 @@ extension NFTRuleObject {
         }
     }
 
-    private func mask(_ bits: [UInt8]) {
-        let zero = [UInt8](repeating: 0, count: bits.count)
-        let length = UInt32(bits.count)
+    private func combine(mask: [UInt8], flip: [UInt8]) {
+        let length = UInt32(mask.count)
         unsafe add("bitwise") { bitwise in
             unsafe nftnl_expr_set_u32(bitwise, UInt16(NFTNL_EXPR_BITWISE_SREG), Self.register)
             unsafe nftnl_expr_set_u32(bitwise, UInt16(NFTNL_EXPR_BITWISE_DREG), Self.register)
             unsafe nftnl_expr_set_u32(bitwise, UInt16(NFTNL_EXPR_BITWISE_LEN), length)
-            unsafe nftnl_expr_set(bitwise, UInt16(NFTNL_EXPR_BITWISE_MASK), bits, length)
-            unsafe nftnl_expr_set(bitwise, UInt16(NFTNL_EXPR_BITWISE_XOR), zero, length)
+            unsafe nftnl_expr_set(bitwise, UInt16(NFTNL_EXPR_BITWISE_MASK), mask, length)
+            unsafe nftnl_expr_set(bitwise, UInt16(NFTNL_EXPR_BITWISE_XOR), flip, length)
         }
     }
 
@@ -99,10 +103,15 @@ extension NFTRuleObject {
     private func choose(_ zone: UInt16) {
         // The kernel takes it in the host's order.
         load([UInt8(zone.bigEndian >> 8), UInt8(zone.bigEndian & 0xff)])
+        track(NFT_CT_ZONE, UInt16(NFTNL_EXPR_CT_SREG))
+    }
+
+    /// Moves a fact about the connection to or from the register.
+    private func track(_ key: nft_ct_keys, _ direction: UInt16) {
         unsafe add("ct") { tracking in
             unsafe nftnl_expr_set_u32(
-                tracking, UInt16(NFTNL_EXPR_CT_KEY), UInt32(NFT_CT_ZONE.rawValue))
-            unsafe nftnl_expr_set_u32(tracking, UInt16(NFTNL_EXPR_CT_SREG), Self.register)
+                tracking, UInt16(NFTNL_EXPR_CT_KEY), UInt32(key.rawValue))
+            unsafe nftnl_expr_set_u32(tracking, direction, Self.register)
         }
     }
 

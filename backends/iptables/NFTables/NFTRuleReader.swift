@@ -26,10 +26,7 @@ struct NFTRuleReader {
         switch name {
         case "meta": Self.fact(data)
         case "payload": Self.load(data)
-        case "bitwise":
-            data.nested(NFTA_BITWISE_MASK.rawValue).value(NFTA_DATA_VALUE.rawValue).map {
-                .mask($0)
-            }
+        case "bitwise": Self.combination(data)
         case "byteorder": .toNetworkOrder
         case "cmp": Self.comparison(data)
         case "lookup": data.text(NFTA_LOOKUP_SET.rawValue).flatMap { sets[$0] }.map { .isIn($0) }
@@ -41,6 +38,8 @@ struct NFTRuleReader {
                 family: UInt8(truncatingIfNeeded: data.number(NFTA_TPROXY_FAMILY.rawValue) ?? 0))
         case "ct" where data.number(NFTA_CT_KEY.rawValue) == NFT_CT_ZONE.rawValue:
             .zone(UInt16(bigEndian: number))
+        case "ct" where data.number(NFTA_CT_KEY.rawValue) == NFT_CT_MARK.rawValue:
+            data.number(NFTA_CT_SREG.rawValue) == nil ? .loadConnectionMark : .storeConnectionMark
         case "immediate": Self.verdict(data)
         default: nil
         }
@@ -51,6 +50,14 @@ struct NFTRuleReader {
 
     private static func constant(_ data: [NetlinkAttribute]) -> [UInt8]? {
         data.nested(NFTA_IMMEDIATE_DATA.rawValue).value(NFTA_DATA_VALUE.rawValue)
+    }
+
+    private static func combination(_ data: [NetlinkAttribute]) -> NFTExpression? {
+        let mask = data.nested(NFTA_BITWISE_MASK.rawValue).value(NFTA_DATA_VALUE.rawValue)
+        let flip = data.nested(NFTA_BITWISE_XOR.rawValue).value(NFTA_DATA_VALUE.rawValue)
+        guard let mask, let flip else { return nil }
+        if flip.allSatisfy({ $0 == 0 }) { return .mask(mask) }
+        return flip.map { ~$0 } == mask ? .addBits(flip) : nil
     }
 
     private static func fact(_ data: [NetlinkAttribute]) -> NFTExpression? {

@@ -11,7 +11,7 @@ struct XTEntry: ~Copyable {
     /// Encodes `rule`; addresses in it must be of `family`.
     init(_ rule: XTRule, _ family: AddressFamily) {
         let size = Int(CLIBIPTC_ENTRY_MAX)
-        // SAFETY: every rule fits: header, three matches (the comment is the largest, 288
+        // SAFETY: every rule fits: header, four matches (the comment is the largest, 288
         // bytes) and a target are below 700. The kernel requires entries aligned to 8.
         let bytes = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 8)
         unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0, count: size)
@@ -56,7 +56,9 @@ struct XTEntry: ~Copyable {
             } else {
                 unsafe clibiptc_match_tcp(
                     &entry, sources.lowerBound, sources.upperBound, destinations.lowerBound,
-                    destinations.upperBound, rule.isNew)
+                    destinations.upperBound,
+                    rule.segment.map { $0 == .first ? CLIBIPTC_FIRST : CLIBIPTC_LATER }
+                        ?? CLIBIPTC_ANY)
             }
         }
         switch rule.owner {
@@ -68,6 +70,7 @@ struct XTEntry: ~Copyable {
                 &entry, UInt8(XT_OWNER_GID), ids.lowerBound, ids.upperBound)
         case nil: break
         }
+        if let mark = rule.connectionMark { unsafe clibiptc_match_connmark(&entry, mark) }
         if let comment = rule.comment { unsafe clibiptc_match_comment(&entry, comment) }
     }
 
@@ -79,6 +82,7 @@ struct XTEntry: ~Copyable {
         case .goto(let chain): unsafe clibiptc_target_label(&entry, chain, true)
         case .redirect(let port): unsafe clibiptc_target_redirect(&entry, port)
         case .assign(let port): unsafe clibiptc_target_tproxy(&entry, port)
+        case .remember(let bits): unsafe clibiptc_target_connmark(&entry, bits)
         case .zone(let zone): unsafe clibiptc_target_zone(&entry, zone)
         }
     }

@@ -9,8 +9,9 @@ package struct XTRule: Hashable, Sendable {
     package var inInterface: InterfacePattern?
     package var outInterface: InterfacePattern?
     package var transport: Transport?
-    /// SYN without ACK, RST and FIN; of TCP.
-    package var isNew = false
+    package var segment: Segment?
+    /// Bits that are set in the mark of the tracked connection.
+    package var connectionMark: UInt32?
     /// Of the transport, which must be given.
     package var sourcePorts: ClosedRange<UInt16>?
     package var destinationPorts: ClosedRange<UInt16>?
@@ -19,6 +20,14 @@ package struct XTRule: Hashable, Sendable {
     package var target: Target
 
     package init(_ target: Target) { self.target = target }
+
+    /// Which of the segments of a TCP connection.
+    package enum Segment: Hashable, Sendable {
+        /// SYN without ACK, RST and FIN.
+        case first
+        /// Without SYN.
+        case later
+    }
 
     /// Who created the socket; looked at where packets leave.
     package enum Owner: Hashable, Sendable {
@@ -42,6 +51,8 @@ package struct XTRule: Hashable, Sendable {
         case redirect(port: UInt16)
         /// TPROXY: to the socket that listens on the port, as the packet is.
         case assign(port: UInt16)
+        /// CONNMARK: sets these bits of the mark of the tracked connection, and goes on.
+        case remember(UInt32)
         /// CT: tracked in this zone.
         case zone(UInt16)
     }
@@ -50,7 +61,7 @@ package struct XTRule: Hashable, Sendable {
 extension XTRule: CustomStringConvertible {
     /// Whether the rule looks into the transport's header.
     package var looksIntoTransport: Bool {
-        sourcePorts != nil || destinationPorts != nil || isNew
+        sourcePorts != nil || destinationPorts != nil || segment != nil
     }
 
     /// The rule as iptables-save(8) prints it, without the chain.
@@ -74,7 +85,14 @@ extension XTRule: CustomStringConvertible {
         if let ports = destinationPorts, ports != 0...UInt16.max {
             words += ["--dport", Self.text(ports, ":")]
         }
-        if isNew { words += ["--tcp-flags", "FIN,SYN,RST,ACK", "SYN"] }
+        switch segment {
+        case .first: words += ["--tcp-flags", "FIN,SYN,RST,ACK", "SYN"]
+        case .later: words += ["--tcp-flags", "SYN", "NONE"]
+        case nil: break
+        }
+        if let mark = connectionMark {
+            words += ["-m", "connmark", "--mark", Self.masked(mark)]
+        }
         switch owner {
         case .uids(let ids): words += ["-m", "owner", "--uid-owner", Self.text(ids, "-")]
         case .gids(let ids): words += ["-m", "owner", "--gid-owner", Self.text(ids, "-")]
@@ -89,6 +107,12 @@ extension XTRule: CustomStringConvertible {
     ) -> String {
         range.lowerBound == range.upperBound
             ? "\(range.lowerBound)" : "\(range.lowerBound)\(separator)\(range.upperBound)"
+    }
+
+    /// Bits, and that only they count.
+    fileprivate static func masked(_ bits: UInt32) -> String {
+        let digits = "0x" + String(bits, radix: 16)
+        return "\(digits)/\(digits)"
     }
 
     /// Quotes as iptables-save does: whatever holds more than letters, digits, `-` and `_`.
@@ -113,6 +137,7 @@ extension XTRule.Target {
         case .jump(let chain): ["-j", chain]
         case .goto(let chain): ["-g", chain]
         case .redirect(let port): ["-j", "REDIRECT", "--to-ports", "\(port)"]
+        case .remember(let bits): ["-j", "CONNMARK", "--set-xmark", XTRule.masked(bits)]
         case .zone(let zone): ["-j", "CT", "--zone", "\(zone)"]
         case .assign(let port):
             [

@@ -27,7 +27,7 @@ extension XTable {
         unsafe rule.outInterface = pattern(view.out, view.out_is_prefix)
         rule.transport = unsafe XTRule.Transport(rawValue: UInt8(clamping: view.protocol))
         if unsafe view.has_ports {
-            rule.isNew = unsafe view.is_new
+            rule.segment = unsafe segment(view.segment)
             rule.sourcePorts = unsafe ports(view.source_ports)
             rule.destinationPorts = unsafe ports(view.destination_ports)
             // A match of all ports is a match still.
@@ -37,6 +37,7 @@ extension XTable {
             let ids = unsafe view.first_owner...max(view.first_owner, view.last_owner)
             rule.owner = unsafe view.owner == UInt8(XT_OWNER_UID) ? .uids(ids) : .gids(ids)
         }
+        if unsafe view.mark != 0 { unsafe rule.connectionMark = view.mark }
         let comment = unsafe clibiptc_comment(table.is_ipv6, entry)
         rule.comment = unsafe comment.map { unsafe String(cString: $0) }
         return rule
@@ -48,8 +49,17 @@ extension XTable {
         case "DROP": .drop
         case "REDIRECT": unsafe .redirect(port: view.port)
         case "TPROXY": unsafe .assign(port: view.port)
+        case "CONNMARK": unsafe .remember(view.target_mark)
         case "CT": unsafe .zone(view.zone)
         default: unsafe view.is_goto ? .goto(name) : .jump(name)
+        }
+    }
+
+    private func segment(_ segment: clibiptc_segment) -> XTRule.Segment? {
+        switch segment {
+        case CLIBIPTC_FIRST: .first
+        case CLIBIPTC_LATER: .later
+        default: nil
         }
     }
 
