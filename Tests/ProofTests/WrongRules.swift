@@ -125,14 +125,14 @@ extension Rule {
     fileprivate var reason: Reason? {
         switch action {
         case .decide(let verdict), .assign(let verdict): verdict.reason
-        case .zone, .leave, .jump, .goto: nil
+        case .assignLater, .zone, .leave, .jump, .goto: nil
         }
     }
 
     fileprivate var next: Chain.Name? {
         switch action {
         case .jump(let chain), .goto(let chain): chain
-        case .decide, .assign, .zone, .leave: nil
+        case .decide, .assign, .assignLater, .zone, .leave: nil
         }
     }
 

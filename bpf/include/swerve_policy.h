@@ -172,7 +172,8 @@ SWERVE_INLINE void swerve_settle(struct swerve_question *ask)
 		return;
 	if (is_ipv4 && !swerve_is_unspecified(&ask->source)) {
 		ask->peer = ask->source;
-	} else if (is_ipv4 || (!swerve_is_unspecified(&ask->source) && !swerve_family(&ask->source))) {
+	} else if (is_ipv4 ||
+		   (!swerve_is_unspecified(&ask->source) && !swerve_family(&ask->source))) {
 		ask->peer.word[2] = __builtin_bswap32(0x0000ffff);
 		ask->peer.word[3] = __builtin_bswap32(0x7f000001);
 	} else {
