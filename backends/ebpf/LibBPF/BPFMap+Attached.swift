@@ -13,13 +13,7 @@ extension BPFMap {
         ofProgramsOn cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> [[BPFMap]] {
         try programs(on: cgroup, type).map { program throws(KernelError) in
-            try mapIDs(ofProgram: program).map { id throws(KernelError) in
-                try BPFMap(
-                    taking: OwnedDescriptor(
-                        taking: try kernel("bpf(BPF_MAP_GET_FD_BY_ID)") {
-                            bpf_map_get_fd_by_id(id)
-                        }))
-            }
+            try mapIDs(ofProgram: program).map { id throws(KernelError) in try BPFMap.open(id: id) }
         }
     }
 
@@ -52,18 +46,5 @@ extension BPFMap {
             }
         }
         return Array(ids.prefix(Int(info.nr_map_ids)))
-    }
-
-    /// Takes over a descriptor of a map, and its name from the kernel.
-    private convenience init(taking descriptor: consuming OwnedDescriptor) throws(KernelError) {
-        var info = bpf_map_info()
-        var size = UInt32(MemoryLayout<bpf_map_info>.size)
-        try kernel("bpf_obj_get_info_by_fd") { [number = descriptor.rawValue] in
-            unsafe bpf_obj_get_info_by_fd(number, &info, &size)
-        }
-        let name = unsafe withUnsafeBytes(of: info.name) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        try self.init(taking: descriptor, name: name)
     }
 }

@@ -22,13 +22,17 @@ package final class BPFMap: Sendable {
     package var rawDescriptor: CInt { descriptor.rawValue }
 
     /// Takes over a descriptor of a map; `name` where the kernel's 15 letters do not reach.
-    init(taking descriptor: consuming OwnedDescriptor, name: String) throws(KernelError) {
+    init(taking descriptor: consuming OwnedDescriptor, name: String? = nil) throws(KernelError) {
         var info = bpf_map_info()
         var size = UInt32(MemoryLayout<bpf_map_info>.size)
-        try kernel("bpf_obj_get_info_by_fd(\(name))") { [number = descriptor.rawValue] in
+        try kernel("bpf_obj_get_info_by_fd(\(name ?? "a map"))") { [number = descriptor.rawValue] in
             unsafe bpf_obj_get_info_by_fd(number, &info, &size)
         }
-        self.name = name
+        self.name =
+            unsafe name
+            ?? withUnsafeBytes(of: info.name) { bytes in
+                unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
         id = info.id
         type = BPFMapType(value: info.type)
         keySize = Int(info.key_size)
@@ -55,7 +59,9 @@ package final class BPFMap: Sendable {
     }
 
     /// Opens a map that is in the kernel by its id, which is what a map of maps tells.
-    package static func open(id: UInt32, name: String) throws(KernelError) -> BPFMap {
+    ///
+    /// Without a `name` it has the kernel's, which is cut to 15 bytes.
+    package static func open(id: UInt32, name: String? = nil) throws(KernelError) -> BPFMap {
         let descriptor = try kernel("bpf_map_get_fd_by_id(\(id))") { bpf_map_get_fd_by_id(id) }
         return try BPFMap(taking: OwnedDescriptor(taking: descriptor), name: name)
     }
