@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
-internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
 internal import RedirectionModel
@@ -29,8 +28,7 @@ struct ExplainCommand: ParsableCommand {
         try runInterruptibly {
             let resolved = try subject.resolve()
             let explanation = await Explanation(
-                flow.flow(ownAddresses: resolved.ownAddresses), under: resolved,
-                inbound: try subject.inbound())
+                flow.flow(ownAddresses: resolved.ownAddresses), under: resolved)
             if json { try Console.say(json: explanation) } else { explanation.show() }
         }
     }
@@ -62,7 +60,7 @@ struct Explanation: Encodable {
     let because: String
     let backends: [Backend]
 
-    init(_ flow: Flow, under resolved: PlanArguments.Resolved, inbound: InboundMethod) async {
+    init(_ flow: Flow, under resolved: PlanArguments.Resolved) async {
         let plan = resolved.plan
         let verdict = plan.verdict(for: flow)
         self.flow = flow.sentence
@@ -71,8 +69,7 @@ struct Explanation: Encodable {
         because = verdict.reason.meaning(plan.table(for: flow))
         var backends: [Backend] = []
         for mechanism in Backends.built {
-            let inspector = Backends.inspector(
-                of: mechanism, below: resolved.cgroup, inbound: inbound)
+            let inspector = resolved.inspector(of: mechanism)
             backends.append(await Backend(flow, under: resolved, inspector))
         }
         self.backends = backends

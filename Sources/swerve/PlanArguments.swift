@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import EBPFBackend
 internal import FoundationEssentials
 internal import Lab
 internal import LinuxKernel
@@ -63,9 +64,15 @@ struct PlanArguments: ParsableArguments {
         let workload: Workload?
         /// The workload's own cgroup, where it is known.
         let cgroup: Cgroup?
+        /// How eBPF takes inbound connections: as in the lab, or the best way of this kernel.
+        let inbound: InboundMethod
         let ownAddresses: Set<IPAddress>
 
         var plan: RedirectionPlan { policy.plan }
+
+        func inspector(of mechanism: Mechanism) -> any PlanInspector {
+            Backends.inspector(of: mechanism, below: cgroup, inbound: inbound)
+        }
     }
 
     func resolve() throws -> Resolved {
@@ -80,7 +87,8 @@ struct PlanArguments: ParsableArguments {
             address.isEmpty ? labPod?.addresses ?? workload?.addresses() ?? [] : address)
         return Resolved(
             policy: try policy.resolved(ownAddresses: own), workload: workload,
-            cgroup: labPod.map { Cgroup(path: $0.cgroup) }, ownAddresses: own)
+            cgroup: labPod.map { Cgroup(path: $0.cgroup) }, inbound: lab?.inbound ?? .preferred,
+            ownAddresses: own)
     }
 
     private func annotations(under preset: Preset.Name) throws(PolicyErrors) -> Policy {

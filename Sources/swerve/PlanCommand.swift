@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
-internal import EBPFBackend
 internal import Lab
 internal import LinuxKernel
 internal import RedirectionEngine
@@ -42,11 +41,9 @@ struct PlanCommand: ParsableCommand {
         let (subject, backend, diff, json) = (subject, backend, diff, json)
         try runInterruptibly {
             let resolved = try subject.resolve()
-            let inbound = try subject.inbound()
             var views: [PlanView] = []
             for mechanism in backend.isEmpty ? Backends.built : backend {
-                let inspector = Backends.inspector(
-                    of: mechanism, below: resolved.cgroup, inbound: inbound)
+                let inspector = resolved.inspector(of: mechanism)
                 views.append(await PlanView(resolved, inspector, comparing: diff))
             }
             if json { try Console.say(json: views) } else { views.forEach { $0.show() } }
@@ -59,13 +56,6 @@ struct PlanCommand: ParsableCommand {
 }
 
 extension Mechanism: ExpressibleByArgument {}
-
-extension PlanArguments {
-    /// How eBPF takes inbound connections: as in the lab, or the best way of this kernel.
-    func inbound() throws -> InboundMethod {
-        try pod == nil ? .preferred : LabState.require().inbound
-    }
-}
 
 struct PlanRefused: Error, CustomStringConvertible {
     let mechanism: Mechanism
