@@ -131,14 +131,15 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
-        library("Equivalence", ["RedirectionModel"]),
+        library("SeededRandom"),
+        library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
             "EquivalenceRig",
             [
                 "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", systemPackage,
             ]),
-        library("PolicyFuzzing", ["PolicyFile", "RedirectionModel"]),
+        library("PolicyFuzzing", ["PolicyFile", "RedirectionModel", "SeededRandom"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
@@ -162,7 +163,7 @@ let package = Package(
             "IPTablesBackendTests",
             [
                 "IPTablesBackend", "KernelTestSupport", "LinuxKernel", "NFTables", "XTables",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SeededRandom", systemPackage,
             ],
             resources: [.copy("Golden")]),
         tests(

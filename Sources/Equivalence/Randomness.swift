@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every machine, so that a seed names a
-/// run.
-package struct Randomness: Sendable {
-    private var state: UInt64
+internal import SeededRandom
 
-    package init(seed: UInt64) { state = seed }
+/// What a run of the proof draws, from numbers that its seed names.
+package struct Randomness: Sendable {
+    private var numbers: SplitMix64
+
+    package init(seed: UInt64) { numbers = SplitMix64(seed: seed) }
 
     /// The numbers of one policy of a run: any policy can be had without those before it.
     package init(seed: UInt64, policy: Int) {
@@ -13,13 +14,7 @@ package struct Randomness: Sendable {
         self.init(seed: parent.next())
     }
 
-    package mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var bits = state
-        bits = (bits ^ bits >> 30) &* 0xbf58_476d_1ce4_e5b9
-        bits = (bits ^ bits >> 27) &* 0x94d0_49bb_1331_11eb
-        return bits ^ bits >> 31
-    }
+    package mutating func next() -> UInt64 { numbers.next() }
 
     /// A number from 0 to below `limit`.
     package mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }

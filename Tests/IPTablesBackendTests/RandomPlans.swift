@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import RedirectionModel
+import SeededRandom
 
 /// Plans and flows drawn from so few values that they meet each other all the time.
 struct RandomPlans {
-    /// SplitMix64: the same numbers on every machine, so a failure can be repeated.
-    private var state: UInt64
+    private var numbers: SplitMix64
 
-    init(seed: UInt64) { state = seed }
+    init(seed: UInt64) { numbers = SplitMix64(seed: seed) }
 
-    private mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var bits = state
-        bits = (bits ^ bits >> 30) &* 0xbf58_476d_1ce4_e5b9
-        bits = (bits ^ bits >> 27) &* 0x94d0_49bb_1331_11eb
-        return bits ^ bits >> 31
-    }
-
-    private mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
+    private mutating func below(_ limit: Int) -> Int { Int(numbers.next() % UInt64(limit)) }
 
     private mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
 
