@@ -2,22 +2,46 @@
 
 package import LinuxKernel
 
-/// What is redirected: a network namespace and the cgroup its processes live in.
+/// What is redirected: a network namespace, or a cgroup in a namespace that is shared.
 package struct Workload: Identifiable, Sendable {
+    /// What makes traffic the workload's.
+    package enum Scope: String, Hashable, Sendable, Codable {
+        /// It is in the network namespace.
+        case namespace
+        /// Its socket was made in the cgroup, wherever else it is.
+        case cgroup
+    }
+
     /// A name that is unique on the node.
     package let id: String
     package let namespace: NetworkNamespace
+    /// The cgroup its processes live in, where it is known.
+    package let cgroup: Cgroup?
+    package let scope: Scope
 
-    package init(id: String, namespace: NetworkNamespace) {
+    /// A workload with a namespace of its own, a pod; `cgroup` is for kernels that cannot tell
+    /// whose a socket is by its namespace.
+    package init(id: String, namespace: NetworkNamespace, cgroup: Cgroup? = nil) {
         self.id = id
         self.namespace = namespace
+        self.cgroup = cgroup
+        scope = .namespace
     }
 
-    /// Refuses a workload in our own network namespace, as a pod with `hostNetwork` is.
+    /// A workload that is the processes of a cgroup: a command, a service of a virtual machine.
+    package init(id: String, cgroup: Cgroup, in namespace: NetworkNamespace) {
+        self.id = id
+        self.namespace = namespace
+        self.cgroup = cgroup
+        scope = .cgroup
+    }
+
+    /// Refuses a workload that is our own network namespace, as a pod with `hostNetwork` is.
     ///
     /// Every backend asks this before it changes anything: rules there would redirect the
     /// machine, not a workload.
     package func refuseOwnNamespace() throws(RedirectionError) {
+        guard scope == .namespace else { return }
         let own = try during("look up our own namespace") { () throws(KernelError) in
             try NetworkNamespace.current()
         }
