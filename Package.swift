@@ -129,7 +129,7 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
