@@ -149,7 +149,7 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),

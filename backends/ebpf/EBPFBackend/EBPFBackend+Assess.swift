@@ -79,7 +79,7 @@ extension EBPFBackend {
     private static var ownerReport: FeatureReport {
         FeatureReport(
             "owner by credentials", since: "6.2", use: "a socket's owner as packet filters see it",
-            isRequired: false, answer: NodePrograms.probeExactOwner().probeAnswer)
+            isRequired: false, answer: ProgramLoader.probeExactOwner().probeAnswer)
     }
 
     /// Attaches a program that does nothing to a cgroup made for it, and removes both.
