@@ -201,6 +201,16 @@ let package = Package(
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
                 "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
+        .executableTarget(
+            name: "EngineHost",
+            dependencies: ["Backends", "LinuxKernel", "RedirectionEngine", "RedirectionModel"],
+            path: "Tests/EngineHost", swiftSettings: strict),
+        tests(
+            "CrashTests",
+            [
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests(
             "LabTests",
             [
