@@ -5,7 +5,8 @@ internal import CLibBPF
 /// Where a program is attached: `enum bpf_attach_type`, as far as the project goes.
 package struct BPFAttachType: Hashable, Sendable {
     let value: UInt32
-    private init(_ type: bpf_attach_type) { value = type.rawValue }
+    init(_ type: bpf_attach_type) { value = type.rawValue }
+    init(value: UInt32) { self.value = value }
 
     var raw: bpf_attach_type { bpf_attach_type(rawValue: value) }
 
