@@ -131,6 +131,7 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -183,7 +184,7 @@ let package = Package(
             [
                 "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "PolicyFile",
                 "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
+                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage, "without-bpf",
             ]),
     ]
 )
