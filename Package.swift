@@ -129,7 +129,7 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library("SeededRandom"),

@@ -50,7 +50,7 @@ import Testing
                     let client = try scene.open(.tcp.nonBlocking)
                     let progress = KernelError("connect(\(scene.destination))", .nowInProgress)
                     #expect(throws: progress) { try client.connect(to: scene.destination) }
-                    #expect(try client.waitUntilWritable(.seconds(3)))
+                    #expect(try client.waitUntilWritable(.seconds(10)))
                     #expect(try client.pendingError() == 0)
                     try scene.expectRedirected(client)
                 }

@@ -69,7 +69,7 @@ import Testing
                     let server = try pod.peer.listen(.ipv6, 8080)
                     let client = try pod.namespace.connect(
                         to: Endpoint(pod.peerAddress(.ipv6), 8080))
-                    #expect(try client.descriptor.waitForInput(.seconds(3)))
+                    #expect(try client.descriptor.waitForInput(.seconds(10)))
                     #expect(throws: KernelError.self) {
                         try client.send("anybody there?")
                         _ = try client.receiveAll()

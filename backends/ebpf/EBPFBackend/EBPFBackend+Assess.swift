@@ -183,7 +183,7 @@ private enum Question {
             Self.attach { (program, cgroup) throws(KernelError) in
                 try BPFLink.create(program, on: cgroup, .connect4)
             }
-        case .exactOwner: NodePrograms.probeExactOwner().probeAnswer
+        case .exactOwner: ProgramLoader.probeExactOwner().probeAnswer
         case .namespaceCookie: Self.askCookie()
         case .program(let type, let attachType): BPFProbe.program(type, attachType).probeAnswer
         case .helper(let helper, let type, let attachType):
