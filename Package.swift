@@ -151,6 +151,7 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 "SeededRandom", systemPackage,
             ]),
+        .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -216,7 +217,7 @@ let package = Package(
             [
                 "Backends", "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel",
                 "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy", nioCore,
-                nioPosix, systemPackage,
+                nioPosix, systemPackage, "without-bpf",
             ]),
     ]
 )
