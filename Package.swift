@@ -40,7 +40,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let package = Package(
     name: "swerve",
     products: [
-        .executable(name: "swerve", targets: ["swerve"])
+        .executable(name: "swerve", targets: ["swerve"]),
+        .executable(name: "swerve-cni", targets: ["swerve-cni"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -114,6 +115,18 @@ let package = Package(
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
+
+        // What a container runtime starts for every pod: no Foundation, no NIO, no backend.
+        library("OrderedJSON"),
+        library("AgentProtocol", ["OrderedJSON"]),
+        library("PluginSystem", ["CLinuxShims"]),
+        library("CNIPlugin", ["AgentProtocol", "OrderedJSON"]),
+        .executableTarget(
+            name: "swerve-cni",
+            dependencies: ["AgentProtocol", "CNIPlugin", "OrderedJSON", "PluginSystem"],
+            swiftSettings: strict,
+            // A node has no Swift; docs/adr/0020 says what this costs and what it saves.
+            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
 
         // What redirection costs.
         .executableTarget(
