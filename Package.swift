@@ -126,7 +126,12 @@ let package = Package(
             dependencies: ["AgentProtocol", "CNIPlugin", "OrderedJSON", "PluginSystem"],
             swiftSettings: strict,
             // A node has no Swift; docs/adr/0020 says what this costs and what it saves.
-            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker",
+                    "--icf=safe",
+                ])
+            ]),
 
         // What redirection costs.
         .executableTarget(
@@ -154,6 +159,12 @@ let package = Package(
             ]),
         library("PolicyFuzzing", ["PolicyFile", "RedirectionModel", "SeededRandom"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        tests(
+            "CNITests",
+            [
+                "AgentProtocol", "CNIPlugin", "KernelTestSupport", "LinuxKernel", "OrderedJSON",
+                "SeededRandom", "swerve-cni",
+            ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
             "ProofTests",

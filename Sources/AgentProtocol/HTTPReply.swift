@@ -22,7 +22,8 @@ package struct HTTPReply: Hashable, Sendable {
             guard ended || bytes.count > 65536 else { return nil }
             throw Malformed(
                 problem: bytes.isEmpty
-                    ? "the connection was closed without an answer" : "the answer has no end of head")
+                    ? "the connection was closed without an answer"
+                    : "the answer has no end of head")
         }
         let lines = head.text.split(separator: "\r\n", omittingEmptySubsequences: false)
         status = try Self.status(lines[0])

@@ -92,7 +92,7 @@ package struct Invocation: Sendable {
         return pod
     }
 
-    /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`
+    /// What the specification takes for one: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
     static func isIdentifier(_ text: String) -> Bool {
         func isPlain(_ byte: UInt8) -> Bool {
             switch byte {
@@ -102,7 +102,9 @@ package struct Invocation: Sendable {
             default: false
             }
         }
-        guard let first = text.utf8.first, isPlain(first), text.utf8.count < 256 else { return false }
+        guard let first = text.utf8.first, isPlain(first), text.utf8.count < 256 else {
+            return false
+        }
         return text.utf8.allSatisfy { byte in
             isPlain(byte) || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
                 || byte == UInt8(ascii: "-")

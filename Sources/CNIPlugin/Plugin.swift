@@ -6,8 +6,7 @@ package import OrderedJSON
 /// What the plugin needs of the world; a test gives it another one.
 package struct PluginWorld {
     /// Asks the agent, and returns what a success carried.
-    package let ask:
-        (AgentCall, JSON, PluginConfiguration) throws(AgentFailure) -> JSON
+    package let ask: (AgentCall, JSON, PluginConfiguration) throws(AgentFailure) -> JSON
     /// Leaves word for the agent of a pod that was started without it.
     package let record: (FailedOpen, PluginConfiguration) -> String?
     /// Takes that word back.
@@ -157,6 +156,8 @@ package struct Plugin {
         _ = try ask(.check, request.json, configuration)
     }
 
+    /// Tells the agent that a pod goes, and lets it go.
+    ///
     /// A DEL must not hold a pod that wants to go: redirection goes with the namespace, and an agent
     /// that comes back sees which pods are gone. It fails only if the agent asks for another try.
     private mutating func delete(

@@ -77,5 +77,7 @@ extension JSON {
         self = try reader.document()
     }
 
-    package init(parsing text: String) throws(JSONError) { try self.init(parsing: Array(text.utf8)) }
+    package init(parsing text: String) throws(JSONError) {
+        try self.init(parsing: Array(text.utf8))
+    }
 }

@@ -4,7 +4,9 @@
 internal import Glibc
 #endif
 
-/// A call to the system that failed. LinuxKernel has a richer one, and more than a plugin should carry.
+/// A call to the system that failed.
+///
+/// LinuxKernel has a richer one, and more with it than a plugin should carry.
 package struct SystemFailure: Error, Hashable, CustomStringConvertible {
     /// What was asked: `connect(/run/swerve/agent.sock)`.
     package let call: String
