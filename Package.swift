@@ -125,13 +125,17 @@ let package = Package(
             name: "swerve-cni",
             dependencies: ["AgentProtocol", "CNIPlugin", "OrderedJSON", "PluginSystem"],
             swiftSettings: strict,
-            // A node has no Swift; docs/adr/0020 says what this costs and what it saves.
+            // A node has no Swift, and may have no glibc either (docs/adr/0020). lld, for others
+            // warn about what the runtime could load and never does.
             linkerSettings: [
                 .unsafeFlags([
-                    "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker",
-                    "--icf=safe",
+                    "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections",
+                    "-Xlinker", "--icf=safe",
                 ])
             ]),
+
+        // Our place in a node's network configuration.
+        library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
 
         // What redirection costs.
         .executableTarget(
@@ -159,11 +163,12 @@ let package = Package(
             ]),
         library("PolicyFuzzing", ["PolicyFile", "RedirectionModel", "SeededRandom"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        // Not of swerve-cni itself, whose linker settings would become the tests' own.
         tests(
             "CNITests",
             [
-                "AgentProtocol", "CNIPlugin", "KernelTestSupport", "LinuxKernel", "OrderedJSON",
-                "SeededRandom", "swerve-cni",
+                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "SeededRandom",
             ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(

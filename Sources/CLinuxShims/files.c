@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,9 +60,20 @@ int clinux_file_owner(int fd, mode_t *mode, uid_t *uid, gid_t *gid)
 	return 0;
 }
 
-int clinux_lease(int fd)
+int clinux_check_unwritten(int fd)
 {
-	return or_errno(fcntl(fd, F_SETLEASE, F_WRLCK));
+	int result;
+
+	/*
+	 * A read lease is granted when there is no writer. Breaking one raises a signal that would
+	 * end us, unless it is one that nobody minds.
+	 */
+	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
+		return -errno;
+	result = or_errno(fcntl(fd, F_SETLEASE, F_RDLCK));
+	if (result == 0)
+		result = or_errno(fcntl(fd, F_SETLEASE, F_UNLCK));
+	return result;
 }
 
 int clinux_connect_unix(const char *path, int milliseconds)

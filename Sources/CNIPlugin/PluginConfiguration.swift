@@ -42,6 +42,17 @@ package struct PluginConfiguration: Sendable {
 
     package init() {}
 
+    /// The entry that says so, for a node's network configuration.
+    package var entry: JSON {
+        JSON(members: [
+            "type": .string("swerve-cni"),
+            "capabilities": JSON(members: [Self.annotationsCapability: .bool(true)]),
+            "agentSocket": .string(agentSocket),
+            "failurePolicy": .string(failurePolicy.rawValue),
+            "timeoutSeconds": JSON(timeoutSeconds),
+        ])
+    }
+
     /// Reads our own fields and no others; a misspelt one must not pass for the default.
     package init(_ json: JSON) throws(FieldError) {
         let fields = try JSONFields(json)

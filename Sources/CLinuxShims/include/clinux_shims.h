@@ -55,10 +55,10 @@ int clinux_set_owner(int fd, uid_t uid, gid_t gid);
 int clinux_file_owner(int fd, mode_t *_Nonnull mode, uid_t *_Nonnull uid, gid_t *_Nonnull gid);
 
 /*
- * [macro] [errno] A lease on a file, fcntl(F_SETLEASE, F_WRLCK): -EAGAIN while anybody else has it
- * open. It goes when the descriptor is closed.
+ * [macro] [errno] Whether anybody has the file open for writing: -EAGAIN if so. `fd` is for reading
+ * alone.
  */
-int clinux_lease(int fd);
+int clinux_check_unwritten(int fd);
 
 /* [errno] mkdir(2), rmdir(2), chown(2). */
 int clinux_mkdir(const char *_Nonnull path, mode_t mode);
