@@ -25,7 +25,8 @@ extension Trial {
         let destination = attempt.flow.settled.destination
         // The answer to a datagram says whom it is from by itself; a connection has to be asked.
         let isConnected = attempt.flow.protocol == .tcp || attempt.isConnected
-        guard deviations.contains(.peerIsSidecar), isConnected else { return destination }
+        guard deviations.contains(.peerIsSidecar), attempt.flow.direction == .outbound, isConnected
+        else { return destination }
         return Endpoint(.loopback(destination.address.family), port)
     }
 }

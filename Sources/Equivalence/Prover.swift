@@ -159,7 +159,8 @@ package struct Prover {
             tally.policies += 1
             tally.attempts += outcomes.count
             for attempt in trial.attempts {
-                tally.reasons[trial.plan.verdict(for: trial.flow(of: attempt)).reason, default: 0] += 1
+                let verdict = trial.plan.verdict(for: trial.flow(of: attempt))
+                tally.reasons[verdict.reason, default: 0] += 1
             }
         }
         return observation

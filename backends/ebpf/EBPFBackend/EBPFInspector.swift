@@ -141,8 +141,9 @@ extension RedirectionPlan {
 }
 
 extension RedirectionPlan {
-    /// The part of the plan that cannot be had where the workload is a cgroup: what arrives belongs to
-    /// the network namespace, and is everybody's in it.
+    /// The part of the plan that cannot be had where the workload is a cgroup.
+    ///
+    /// What arrives belongs to the network namespace, and to everybody in it.
     func partCgroupsCannotHave(_ workload: Workload) -> String? {
         guard workload.scope == .cgroup, isEnabled else { return nil }
         if !inbound.includesNothing { return "inbound redirection of a workload that is a cgroup" }
@@ -155,9 +156,9 @@ extension RedirectionPlan {
 }
 
 extension Selection {
-    /// Whether the include lists are given, and nothing can be in them.
+    /// True when include lists are given and nothing is in them.
     fileprivate var includesNothing: Bool {
         let lists = [includedPorts?.isEmpty, includedNetworks?.isEmpty].compactMap(\.self)
-        return combination == .all ? lists.contains(true) : lists == [true] || lists == [true, true]
+        return combination == .all ? lists.contains(true) : !lists.isEmpty && !lists.contains(false)
     }
 }

@@ -16,7 +16,9 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// The best this kernel has, found out by doing.
     package static var preferred: InboundMethod { preferred(below: .none) }
 
-    /// The best of it whose features may be used. Identity by attachment knows no listeners.
+    /// The best of it whose features may be used.
+    ///
+    /// Identity by attachment knows no listeners.
     package static func preferred(below features: FeatureCeiling) -> InboundMethod {
         let hasLookup =
             IdentityMethod.preferred(below: features) == .namespace
