@@ -32,17 +32,21 @@ private func leave(_ cgroup: Cgroup, for home: Cgroup) throws(KernelError) {
     try cgroup.remove()
 }
 
+/// Makes a cgroup below the test's own, for some of its threads; `nil` outside `withTestCgroup`.
+package func makeTestCgroup(_ name: String) throws(KernelError) -> Cgroup? {
+    guard let parent = testCgroup.withLock({ $0 }) else { return nil }
+    let cgroup = parent.child(name)
+    try cgroup.create()
+    try cgroup.makeThreaded()
+    return cgroup
+}
+
 extension Workload {
     /// A workload with an empty namespace, and in `withTestCgroup` with a cgroup of its own.
     package static func forTest(_ id: String) throws(KernelError) -> Workload {
         let namespace = try NetworkNamespace.create()
-        guard let parent = testCgroup.withLock({ $0 }) else {
-            return Workload(id: id, namespace: namespace)
-        }
-        let cgroup = parent.child("\(id)-\(namespace.inode)")
-        try cgroup.create()
-        try cgroup.makeThreaded()
-        return Workload(id: id, namespace: namespace, cgroup: cgroup)
+        return Workload(
+            id: id, namespace: namespace, cgroup: try makeTestCgroup("\(id)-\(namespace.inode)"))
     }
 
     /// The namespace for the workload's own threads: what they open there is the workload's, by
