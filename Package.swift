@@ -180,7 +180,8 @@ let package = Package(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", "TestedMechanisms", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SidecarProxy", "TestedMechanisms",
+                systemPackage,
             ]),
         tests(
             "LabTests",
