@@ -40,7 +40,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let package = Package(
     name: "swerve",
     products: [
-        .executable(name: "swerve", targets: ["swerve"])
+        .executable(name: "swerve", targets: ["swerve"]),
+        .executable(name: "swerved", targets: ["swerved"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -62,7 +63,7 @@ let package = Package(
         library("LinuxKernel", ["CLinuxShims", "CLibMNL", "RedirectionModel", systemPackage]),
 
         // What decides and keeps: the backend protocol and everything above it.
-        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel"]),
+        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel", systemPackage]),
 
         // The eBPF mechanism.
         .systemLibrary(name: "CSwerveABI", path: "bpf/include"),
@@ -96,6 +97,15 @@ let package = Package(
             ],
             path: "backends/iptables/IPTablesBackend"),
 
+        // The one place that knows every mechanism by name.
+        library(
+            "Backends",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "XTables",
+            ]),
+        library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
+
         // The lab: pods, sidecars and a client, on one machine.
         library(
             "SidecarProxy",
@@ -103,15 +113,25 @@ let package = Package(
         library(
             "Lab",
             [
-                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine", "RedirectionModel", "SidecarProxy", systemPackage,
+                "Backends", "EBPFBackend", "LinuxKernel", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
+                "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend", "Lab",
+                "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+            ],
+            swiftSettings: strict),
+
+        // The daemon.
+        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        .executableTarget(
+            name: "swerved",
+            dependencies: [
+                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
+                argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -129,7 +149,7 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
         library(
             "TestedMechanisms",
@@ -161,7 +181,10 @@ let package = Package(
             resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
-            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+            [
+                "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",
@@ -183,12 +206,22 @@ let package = Package(
                 "RedirectionEngine", "RedirectionModel", "SidecarProxy", "TestedMechanisms",
                 systemPackage,
             ]),
+        .executableTarget(
+            name: "EngineHost",
+            dependencies: ["Backends", "LinuxKernel", "RedirectionEngine", "RedirectionModel"],
+            path: "Tests/EngineHost", swiftSettings: strict),
+        tests(
+            "CrashTests",
+            [
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests(
             "LabTests",
             [
-                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
+                "Backends", "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy", nioCore,
+                nioPosix, systemPackage,
             ]),
     ]
 )

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import RedirectionModel
+
 /// What the operator asked for.
 package enum Wish: Hashable, Sendable {
     case automatic
@@ -8,10 +10,29 @@ package enum Wish: Hashable, Sendable {
     case exactly(Mechanism)
 }
 
+extension PolicyMode {
+    /// What to ask for; `nil` is no redirection.
+    package var wish: Wish? {
+        switch self {
+        case .auto: .automatic
+        case .ebpf: .exactly(.ebpf)
+        case .iptables: .oneOf([.nft, .legacy])
+        case .nft: .exactly(.nft)
+        case .legacy: .exactly(.legacy)
+        case .none: nil
+        }
+    }
+}
+
 /// A mechanism and the sentence that explains it.
 package struct Choice: Hashable, Sendable {
     package let mechanism: Mechanism
     package let reason: String
+
+    package init(mechanism: Mechanism, reason: String) {
+        self.mechanism = mechanism
+        self.reason = reason
+    }
 }
 
 /// Why no mechanism could be chosen.

@@ -43,6 +43,10 @@ int clinux_mkdir(const char *_Nonnull path, mode_t mode);
 int clinux_rmdir(const char *_Nonnull path);
 int clinux_chown(const char *_Nonnull path, uid_t uid, gid_t gid);
 
+/* [errno] rename(2), unlink(2). */
+int clinux_rename(const char *_Nonnull from, const char *_Nonnull to);
+int clinux_unlink(const char *_Nonnull path);
+
 /* [errno] The inode number of an open file; a namespace's identity. */
 int clinux_inode(int fd, uint64_t *_Nonnull inode);
 

@@ -5,11 +5,18 @@ internal import IPTablesBackend
 package import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
+internal import XTables
 
 /// The mechanisms of this build: the one place that knows every backend by name.
 package enum Backends {
     /// What can be made, in order of preference.
     package static let built: [Mechanism] = [.ebpf, .nft, .legacy]
+
+    /// What finds and removes what any process ever left, one for each mechanism.
+    package static let sweepers: [any KernelSweeper] = []
+
+    /// The file that iptables(8) locks while it writes legacy rules.
+    package static let lockFile = XTables.lockFile
 
     /// What this kernel has of each mechanism, in order of preference.
     package static func assess() -> [Assessment] {
@@ -50,7 +57,7 @@ package enum Backends {
     /// machine's, which this would make and leave where no iptables is installed.
     package static func make(
         _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String
-    ) async throws -> any RedirectionBackend {
+    ) async throws(RedirectionError) -> any RedirectionBackend {
         switch mechanism {
         case .ebpf: try await EBPFBackend.load(attachingTo: node, inbound: inbound)
         case .nft: IPTablesBackend(.nft)
