@@ -48,9 +48,7 @@ package actor NodeMechanisms: MechanismSource {
         return backend
     }
 
-    package func refresh() {}
+    package func letGo() {}
 
-    package func forget(
-        _ identity: WorkloadIdentity, _ mechanisms: Set<Mechanism>
-    ) async throws(RedirectionError) {}
+    package func forget(allBut workloads: [Workload]) async throws(RedirectionError) {}
 }
