@@ -10,7 +10,7 @@ import Testing
 @testable import Lab
 
 /// `swerve explain`, `plan` and `counters` as an operator uses them.
-@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(2)))
+@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(5)))
 struct InspectionCommandTests {
     private static let policy = """
         apiVersion: swerve.dev/v1

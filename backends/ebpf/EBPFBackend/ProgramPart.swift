@@ -67,4 +67,7 @@ extension ProgramPart {
             SWERVE_OBJECT_CONNECT, "connect",
             ["swerve_connect4": .connect4, "swerve_connect6": .connect6]),
     ]
+
+    /// Every part there is, of which a kernel gets one of the two that find owners.
+    static var all: [ProgramPart] { readers + [exactOwner, basicOwner] + deciders }
 }
