@@ -43,14 +43,18 @@ package actor NodeMechanisms: MechanismSource {
         defer { turns.pass(on: mechanism) }
         if let backend = made[mechanism] { return backend }
         let backend = try await Backends.make(
-            mechanism, on: node.cgroup, inbound: inbound, lockFile: lockFile)
+            mechanism, on: node.cgroup, inbound: inbound, lockFile: lockFile, pins: node.pins)
         made[mechanism] = backend
         return backend
     }
 
-    package func refresh() {}
+    /// Rules are asked for anew each time; pins are locked, and what is in them is remembered.
+    package func letGo() { made[.ebpf] = nil }
 
-    package func forget(
-        _ identity: WorkloadIdentity, _ mechanisms: Set<Mechanism>
-    ) async throws(RedirectionError) {}
+    package func forget(allBut workloads: [Workload]) async throws(RedirectionError) {
+        // Rules go with their namespace; and where nothing was pinned, nothing is kept.
+        guard made[.ebpf] != nil || !Directory(path: node.pins).names().isEmpty else { return }
+        guard let programs = try await backend(.ebpf) as? EBPFBackend else { return }
+        try await programs.forget(allBut: workloads)
+    }
 }

@@ -54,6 +54,14 @@ package final class InMemoryKernel: Sendable {
         self[Holding(mechanism: mechanism, workload: workload)] = nil
     }
 
+    /// Gives up what is held for all other workloads.
+    package func forget(allBut workloads: Set<Workload.ID>) {
+        contents.withLock { contents in
+            contents.plans = contents.plans.filter { workloads.contains($0.key.workload) }
+            contents.lingering = contents.lingering.filter { workloads.contains($0.key.workload) }
+        }
+    }
+
     /// The mechanisms that have anything for the workload.
     package func holders(of workload: Workload.ID) -> Set<Mechanism> {
         contents.withLock { contents in

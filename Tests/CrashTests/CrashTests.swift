@@ -53,7 +53,7 @@ import Testing
                 }
             }
 
-        static let mechanisms: [Mechanism] = [.nft, .legacy]
+        static let mechanisms: [Mechanism] = [.ebpf, .nft, .legacy]
     }
 
     @Test(.timeLimit(.minutes(10)), arguments: Transition.all)

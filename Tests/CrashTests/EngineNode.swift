@@ -58,6 +58,7 @@ struct EngineNode: Sendable {
                     .write(to: URL(filePath: node.planFile(name)))
             }
             try node.makeLegacyTables()
+            try node.loadPrograms()
             let result: Result<Void, any Error>
             do {
                 try await body(node)
@@ -79,6 +80,12 @@ struct EngineNode: Sendable {
                 #expect(look.status == 0, "\(look.output)")
             }
         }
+    }
+
+    /// Programs and maps are the node's, and stay until the node is cleaned up.
+    private func loadPrograms() throws {
+        let host = try host(["apply", "ebpf", planFile(.own), "remove"])
+        #expect(host.status == 0, "\(host.output)")
     }
 
     /// The command line of a process that does `words`; see `EngineHost`.

@@ -105,6 +105,18 @@ import Testing
         #expect(await world.engine().recover() == [:])
         #expect(world.files == [])
         #expect(world.story.last == .forgotten)
+        #expect(world.kernel.holders(of: "web") == [])
+    }
+
+    @Test func `what is kept for a workload that is on nobody's record is given up`() async throws {
+        let (web, stray) = (try TestWorkload(), try TestWorkload("stray"))
+        let world = EngineWorld()
+        try await world.engine().apply(web.plan, .nft, to: web.place)
+        try await InMemoryBackend(as: .ebpf, in: world.kernel)
+            .apply(stray.plan, to: stray.workload)
+        #expect(await world.engine().recover() == [:])
+        #expect(world.kernel.holders(of: "stray") == [])
+        #expect(world.kernel.holders(of: "web") == [.nft])
     }
 
     @Test func `a record that cannot be read stops nobody else's recovery`() async throws {
@@ -112,12 +124,17 @@ import Testing
         let world = EngineWorld()
         try await world.engine().apply(web.plan, .nft, to: web.place)
         world.kernel.lose(.nft, of: "web")
+        let stray = try TestWorkload("a")
+        try await InMemoryBackend(as: .ebpf, in: world.kernel)
+            .apply(stray.plan, to: stray.workload)
         let odd = world.state + "/workloads/a.json"
         try Data(#"{"version": 9}"#.utf8).write(to: URL(filePath: odd))
         let failures = await world.engine().recover()
         #expect(failures == ["a": .state(.newer(file: odd, version: 9, known: 1))])
         #expect(try await world.installed(.nft, web) == web.plan.fingerprint)
         #expect(try readFile(odd) == #"{"version": 9}"#)
+        // Whose it is cannot be known, so it stays.
+        #expect(world.kernel.holders(of: "a") == [.ebpf])
     }
 
     @Test func `two processes on one node take turns`() async throws {

@@ -62,6 +62,7 @@ final class EngineWorld: Sendable {
 
 /// Mechanisms in memory; those in `refusing` are missing something.
 private struct MemoryMechanisms: MechanismSource {
+    let kernel: InMemoryKernel
     let backends: [Mechanism: InMemoryBackend]
     let refusing: Set<Mechanism>
 
@@ -70,6 +71,7 @@ private struct MemoryMechanisms: MechanismSource {
             uniqueKeysWithValues: Mechanism.allCases.map {
                 ($0, InMemoryBackend(as: $0, in: kernel))
             })
+        self.kernel = kernel
         self.refusing = refusing
     }
 
@@ -99,11 +101,11 @@ private struct MemoryMechanisms: MechanismSource {
         return backend
     }
 
-    func refresh() async {}
+    func letGo() async {}
 
-    func forget(
-        _ identity: WorkloadIdentity, _ mechanisms: Set<Mechanism>
-    ) async throws(RedirectionError) {}
+    func forget(allBut workloads: [Workload]) async throws(RedirectionError) {
+        kernel.forget(allBut: Set(workloads.map(\.id)))
+    }
 }
 
 /// A namespace of the test's own, and the path that opens it.

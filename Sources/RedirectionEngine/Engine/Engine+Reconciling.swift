@@ -7,10 +7,16 @@ extension Engine {
     /// Returns what could not be: by workload, why.
     package func recover() async -> [Workload.ID: EngineError] {
         try? store.removeUnfinished()
-        return await each { (id) async throws(EngineError) in
+        let failures = await each { (id) async throws(EngineError) in
             try await self.settle(id)
             try await self.check(id, after: .start)
         }
+        do throws(EngineError) {
+            try await inCharge { () async throws(EngineError) in try await self.forgetOthers() }
+        } catch {
+            tell("the node", .failed("what is kept for workloads that are gone stays: \(error)"))
+        }
+        return failures
     }
 
     /// Looks after every workload: goes on with retirements, compares, repairs or reports.
@@ -33,12 +39,30 @@ extension Engine {
         _ body: @escaping @Sendable (Workload.ID) async throws(EngineError) -> Void
     ) async -> [Workload.ID: EngineError] {
         var failures: [Workload.ID: EngineError] = [:]
-        for id in store.ids() {
+        let ids = store.ids()
+        guard !ids.isEmpty else { return [:] }
+        do throws(EngineError) {
+            // In charge all the while: backends are made once for all workloads.
+            failures = try await inCharge { () async throws(EngineError) in
+                await self.oneByOne(ids, body)
+            }
+        } catch {
+            for id in ids { failures[id] = error }
+        }
+        for (id, error) in failures { tell(id, .failed("\(error)")) }
+        return failures
+    }
+
+    private func oneByOne(
+        _ ids: [Workload.ID],
+        _ body: @escaping @Sendable (Workload.ID) async throws(EngineError) -> Void
+    ) async -> [Workload.ID: EngineError] {
+        var failures: [Workload.ID: EngineError] = [:]
+        for id in ids {
             do throws(EngineError) {
                 try await exclusively(id) { () async throws(EngineError) in try await body(id) }
             } catch {
                 failures[id] = error
-                tell(id, .failed("\(error)"))
             }
         }
         return failures

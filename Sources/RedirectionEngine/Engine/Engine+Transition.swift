@@ -121,14 +121,28 @@ extension Engine {
 
     /// Forgets a workload whose namespace or cgroup is gone, with everything in them.
     func forget(_ record: WorkloadRecord) async throws(EngineError) {
-        try await backend { () async throws(RedirectionError) in
-            try await mechanisms.forget(record.identity, record.touched)
-        }
         hooks.step(.state("forget the record of \(record.id)"))
         try state { () throws(StateError) in
             try store.forget(record.id)
             try store.endJournal(record.id)
         }
         tell(record.id, .forgotten)
+        try await forgetOthers()
+    }
+
+    /// Has mechanisms give up what they keep, outside of namespaces, for workloads that are gone.
+    func forgetOthers() async throws(EngineError) {
+        var living: [Workload] = []
+        for id in store.ids() {
+            // Of one that cannot be read nobody knows what it needs.
+            let record = try state { () throws(StateError) in
+                if let intent = try store.pending(id) { return WorkloadRecord?(intent.record) }
+                return try store.record(of: id)
+            }
+            if let record, let workload = reach(record) { living.append(workload) }
+        }
+        try await backend { () async throws(RedirectionError) in
+            try await mechanisms.forget(allBut: living)
+        }
     }
 }

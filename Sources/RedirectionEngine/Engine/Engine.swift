@@ -136,14 +136,22 @@ package actor Engine {
         try state { () throws(StateError) in try StateStore.check(id) }
         if !turns.take(id) { await withCheckedContinuation { turns.wait(for: id, $0) } }
         defer { turns.pass(on: id) }
-        if try await lock.take() { await mechanisms.refresh() }
+        return try await inCharge(body)
+    }
+
+    /// Runs `body` while no other process of the node changes anything.
+    func inCharge<Value: Sendable>(
+        _ body: () async throws(EngineError) -> Value
+    ) async throws(EngineError) -> Value {
+        try await lock.take()
         let result: Result<Value, EngineError>
         do throws(EngineError) {
             result = .success(try await body())
         } catch {
             result = .failure(error)
         }
-        await lock.release()
+        let mechanisms = mechanisms
+        await lock.release { await mechanisms.letGo() }
         return try result.get()
     }
 

@@ -17,16 +17,13 @@ package protocol MechanismSource: Sendable {
         _ mechanism: Mechanism
     ) async throws(RedirectionError) -> any RedirectionBackend
 
-    /// Told that another process has changed workloads: what backends of this one remember of
-    /// the kernel is old.
-    func refresh() async
+    /// Told that other processes may change workloads from now on: what backends of this one
+    /// remember of the kernel would be old when they are asked next.
+    func letGo() async
 
-    /// Told that a workload's namespace or cgroup is gone: what is kept for it elsewhere goes.
-    ///
-    /// Returns the mechanisms that are rid of it.
-    func forget(
-        _ identity: WorkloadIdentity, _ mechanisms: Set<Mechanism>
-    ) async throws(RedirectionError)
+    /// Told that these are all the workloads there are: what is kept for others, whose namespaces
+    /// or cgroups are gone, goes.
+    func forget(allBut workloads: [Workload]) async throws(RedirectionError)
 }
 
 /// Why the engine did not do what it was asked to; the workload is as it was, or on its way there.
