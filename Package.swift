@@ -41,6 +41,7 @@ let package = Package(
     name: "swerve",
     products: [
         .executable(name: "swerve", targets: ["swerve"]),
+        .executable(name: "swerved", targets: ["swerved"]),
         .executable(name: "swerve-cni", targets: ["swerve-cni"]),
     ],
     dependencies: [
@@ -63,7 +64,7 @@ let package = Package(
         library("LinuxKernel", ["CLinuxShims", "CLibMNL", "RedirectionModel", systemPackage]),
 
         // What decides and keeps: the backend protocol and everything above it.
-        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel"]),
+        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel", systemPackage]),
 
         // The eBPF mechanism.
         .systemLibrary(name: "CSwerveABI", path: "bpf/include"),
@@ -97,6 +98,15 @@ let package = Package(
             ],
             path: "backends/iptables/IPTablesBackend"),
 
+        // The one place that knows every mechanism by name.
+        library(
+            "Backends",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "XTables",
+            ]),
+        library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
+
         // The lab: pods, sidecars and a client, on one machine.
         library(
             "SidecarProxy",
@@ -104,15 +114,25 @@ let package = Package(
         library(
             "Lab",
             [
-                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine", "RedirectionModel", "SidecarProxy", systemPackage,
+                "Backends", "EBPFBackend", "LinuxKernel", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
+                "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend", "Lab",
+                "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+            ],
+            swiftSettings: strict),
+
+        // The daemon.
+        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        .executableTarget(
+            name: "swerved",
+            dependencies: [
+                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
+                argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -151,8 +171,9 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
+        .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -186,7 +207,10 @@ let package = Package(
             resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
-            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+            [
+                "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",
@@ -207,12 +231,22 @@ let package = Package(
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
                 "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
+        .executableTarget(
+            name: "EngineHost",
+            dependencies: ["Backends", "LinuxKernel", "RedirectionEngine", "RedirectionModel"],
+            path: "Tests/EngineHost", swiftSettings: strict),
+        tests(
+            "CrashTests",
+            [
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
+            ]),
         tests(
             "LabTests",
             [
-                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
+                "Backends", "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy", nioCore,
+                nioPosix, systemPackage, "without-bpf",
             ]),
     ]
 )

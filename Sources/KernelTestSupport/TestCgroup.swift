@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import LinuxKernel
-internal import SystemPackage
 
 /// Runs `body` with the process in a cgroup made for it, then goes home and removes it.
 ///
 /// Programs that redirect are attached to this cgroup and never to one that holds anything but
 /// the test. Membership belongs to the whole process, so call this in an exit test.
 package func withTestCgroup(_ body: (Cgroup) async throws -> Void) async throws {
-    let home = try Cgroup.root().child(ownCgroupName())
+    let home = try Cgroup.current()
     let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
     try cgroup.add(0)
     do {
@@ -23,13 +22,4 @@ package func withTestCgroup(_ body: (Cgroup) async throws -> Void) async throws 
 private func leave(_ cgroup: Cgroup, for home: Cgroup) throws(KernelError) {
     try home.add(0)
     try cgroup.remove()
-}
-
-/// The path below the root of the hierarchy, from the line `0::/path` (cgroups(7)).
-private func ownCgroupName() throws(KernelError) -> String {
-    let lines = try readFile("/proc/self/cgroup").split(separator: "\n")
-    guard let line = lines.first(where: { $0.hasPrefix("0::/") }) else {
-        throw KernelError("find this process in /proc/self/cgroup", .noSuchProcess)
-    }
-    return String(line.dropFirst("0::/".count))
 }

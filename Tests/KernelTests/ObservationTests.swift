@@ -41,7 +41,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a connection that does not wait is redirected`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `fast open is redirected, by option and by flag`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -81,7 +81,7 @@ import Testing
         case address, addressAndPort, addressWithoutPort, addressSharedByPort
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a source that was bound stays`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -111,7 +111,7 @@ import Testing
     }
 
     /// The source that the programs give a redirected socket once stayed with it for good.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a connection that is taken back can go elsewhere, from where it should`(
         _ subject: Subject
     ) async {
@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `datagrams that are no name lookups are left alone`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -164,7 +164,7 @@ import Testing
 
     /// netfilter asks for the filesystem ids, which follow the effective ones; the real ones say
     /// who started a set-user-ID program.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the owner is the effective user, not the real one`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -183,7 +183,7 @@ import Testing
     }
 
     /// Whoever connected counted, for nobody had seen the socket being made.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a socket that is older than the redirection keeps its owner`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -206,7 +206,7 @@ import Testing
     }
 
     /// A multipath socket connects its subflows where no hook of the programs sees them.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a multipath socket does not slip past the sidecar`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -226,7 +226,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `an inbound multipath connection lands on the sidecar`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
