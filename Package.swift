@@ -176,7 +176,7 @@ let package = Package(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SeededRandom", systemPackage,
             ]),
         tests(
             "LabTests",

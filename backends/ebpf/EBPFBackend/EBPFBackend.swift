@@ -113,6 +113,11 @@ package actor EBPFBackend: RedirectionBackend {
             try adoptListeners(on: port, key, workload)
             try plan.transparentRouting?.install(in: workload.namespace, for: .programs)
             if old == nil { try node.counts.setPerCPU(key, all: swerve_counts()) }
+            if old == nil {
+                // Where NAT was before: its ended connections hold ports that ours may get.
+                try? ConnectionTracking.forgetEnded(
+                    in: workload.namespace, on: [plan.sidecar.outboundPort])
+            }
             try node.pods.update(key, entry)
         } catch {
             try? attachment?.detach(from: workload.namespace, sparing: old?.inbound)
