@@ -247,6 +247,19 @@ int clinux_netns_cookie(int fd, uint64_t *cookie)
 	return OR_ERRNO(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size));
 }
 
+int clinux_cgroup_id(int fd, uint64_t *id)
+{
+	struct {
+		struct file_handle handle;
+		uint64_t id;
+	} room = { .handle = { .handle_bytes = sizeof(room.id) } };
+	int mount;
+	int status = OR_ERRNO(name_to_handle_at(fd, "", &room.handle, &mount, AT_EMPTY_PATH));
+
+	memcpy(id, room.handle.f_handle, sizeof(*id));
+	return status;
+}
+
 int clinux_poll_input(int fd, int milliseconds)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN };
@@ -487,19 +500,30 @@ int clinux_signal_descriptor(const int *signals, size_t count)
 	return OR_ERRNO(signalfd(-1, &set, SFD_CLOEXEC));
 }
 
-int clinux_watch_file(const char *path)
+static int watch(const char *path, uint32_t events)
 {
 	int fd = OR_ERRNO(inotify_init1(IN_CLOEXEC));
 	int result;
 
 	if (fd < 0)
 		return fd;
-	result = OR_ERRNO(inotify_add_watch(fd, path, IN_MODIFY));
+	result = OR_ERRNO(inotify_add_watch(fd, path, events));
 	if (result < 0) {
 		close(fd);
 		return result;
 	}
 	return fd;
+}
+
+int clinux_watch_file(const char *path)
+{
+	return watch(path, IN_MODIFY);
+}
+
+int clinux_watch_directory(const char *path)
+{
+	return watch(path, IN_CLOSE_WRITE | IN_MOVE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+				   IN_ONLYDIR);
 }
 
 int clinux_kernel_release(char *release, size_t size)

@@ -9,7 +9,7 @@ import SystemPackage
 import Testing
 
 /// Inbound redirection by rewriting ports: what a connection goes through in its life.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct TrafficControlTests {
     @Test func `a client may finish sending and still get its answer`() async {
         await #expect(processExitsWith: .success) {
@@ -25,7 +25,7 @@ struct TrafficControlTests {
                     try connection.server.finishSending()
                     #expect(try connection.client.receiveAll() == "answer")
                 }
-                #expect(try await backend.becomesEmpty(within: .seconds(2)))
+                #expect(try await backend.becomesEmpty(within: .seconds(8)))
             }
         }
     }
@@ -199,7 +199,7 @@ struct TrafficControlTests {
                     try three.exchange("three still")
                     try three.closeClientFirst()
                 }
-                #expect(try await backend.becomesEmpty(within: .seconds(2)))
+                #expect(try await backend.becomesEmpty(within: .seconds(8)))
             }
         }
     }

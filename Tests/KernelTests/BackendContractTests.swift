@@ -4,11 +4,12 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 @Suite(.requiresKernel) struct BackendContractTests {
     /// A pod with `hostNetwork` once had its rules written into the node's own tables.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the machine's own namespace is refused`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -24,16 +25,13 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, BackendContract.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, BackendContract.allCases)
     func `every backend keeps the contract`(
         _ subject: Subject, _ promise: BackendContract
     ) async {
         await #expect(processExitsWith: .success) { [subject, promise] in
             try await withTestCgroup { cgroup in
-                let workloads = [
-                    Workload(id: "one", namespace: try NetworkNamespace.create()),
-                    Workload(id: "two", namespace: try NetworkNamespace.create()),
-                ]
+                let workloads = [try Workload.forTest("one"), try Workload.forTest("two")]
                 try await promise.check(
                     try await subject.make(attachingTo: cgroup), workloads[0],
                     beside: workloads[1])

@@ -4,6 +4,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Unmodified proxies serve redirected connections, whatever redirects them.
@@ -11,7 +12,7 @@ import Testing
 /// That a connection went through the proxy is proven by both ends and by the proxy's own log:
 /// the server sees the end that the proxy says is its own, and not the client's.
 @Suite(.requiresKernel, .serialized) struct ProxyTests {
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, RealProxy.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, RealProxy.allCases)
     func `a proxy carries an application's connection to where it was going`(
         _ subject: Subject, _ kind: RealProxy
     ) async {
@@ -34,7 +35,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, RealProxy.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, RealProxy.allCases)
     func `a proxy carries what comes from outside to the application`(
         _ subject: Subject, _ kind: RealProxy
     ) async {
@@ -59,7 +60,7 @@ import Testing
     }
 
     /// A limit of haproxy, the same under the kernel's own NAT: see `HAProxyConfiguration`.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `haproxy takes every redirected IPv6 connection for one to itself`(
         _ subject: Subject
     ) async {
@@ -69,7 +70,7 @@ import Testing
                     let server = try pod.peer.listen(.ipv6, 8080)
                     let client = try pod.namespace.connect(
                         to: Endpoint(pod.peerAddress(.ipv6), 8080))
-                    #expect(try client.descriptor.waitForInput(.seconds(3)))
+                    #expect(try client.descriptor.waitForInput(.seconds(10)))
                     #expect(throws: KernelError.self) {
                         try client.send("anybody there?")
                         _ = try client.receiveAll()

@@ -4,48 +4,128 @@ internal import CBPFObjects
 internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
-internal import SystemPackage
+internal import RedirectionEngine
+internal import Synchronization
 
-/// The node's programs and maps: loaded once, attached once to the pods' cgroup.
+/// The node's programs and maps: loaded once, attached once to the pods' cgroup, or where a socket's
+/// pod is known by attachment alone, to the cgroup of each.
 ///
-/// Nothing here outlives the process: links and maps are held by descriptors.
+/// Links and maps are held by descriptors, and by pins where there are any: without, nothing here
+/// outlives the process.
 final class NodePrograms: Sendable {
     let pods: BPFMap
     let portSets: BPFMap
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
-    let listening: BPFMap
-    let listeners: BPFMap
+    /// The maps of inbound by socket lookup, where the node's programs know of it.
+    let listening: BPFMap?
+    let listeners: BPFMap?
     let flows: BPFMap
     let counts: BPFMap
     let stats: BPFMap
     /// How a socket's owner is found out on this kernel.
     let ownerMethod: OwnerMethod
     let reports: [ProgramReport]
-    private let maps: [String: BPFMap]
-    private let links: [BPFLink]
+    /// How it is known which pod a socket is of.
+    let identity: IdentityMethod
+    let cgroup: Cgroup
+    /// Whether an earlier process's maps go on: what is in them has to be known.
+    let isAdopted: Bool
+    private let loader: ProgramLoader
+    private let store: PinStore?
+    private let state: Mutex<State>
+    private let features: FeatureCeiling
+    private let wantedOwners: OwnerMethod?
+    private let attachable: Mutex<AttachedPrograms?>
 
-    init(attachingTo cgroup: Cgroup, owners wanted: OwnerMethod?) throws(KernelError) {
-        var loader = Loader(cgroup: cgroup)
-        // The programs that read what others write are attached first: a connection that is
-        // redirected finds everything behind it in place.
-        for part in Self.readers { try loader.attach(part) }
-        ownerMethod = try loader.attachOwners(wanted)
-        for part in Self.deciders { try loader.attach(part) }
-        maps = loader.maps
-        reports = loader.reports
-        links = loader.links
-        pods = try Self.map("swerve_pods", in: maps)
-        portSets = try Self.map("swerve_port_sets", in: maps)
-        networkSets = try Self.map("swerve_network_sets", in: maps)
-        owners = try Self.map("swerve_owners", in: maps)
-        handshakes = try Self.map("swerve_handshakes", in: maps)
-        listening = try Self.map("swerve_listening", in: maps)
-        listeners = try Self.map("swerve_listeners", in: maps)
-        flows = try Self.map("swerve_flows", in: maps)
-        counts = try Self.map("swerve_counts", in: maps)
-        stats = try Self.map("swerve_stats", in: maps)
+    private struct State {
+        var builder: NodeBuilder
+        var pins: PinDirectory?
+        var older: Older?
+    }
+
+    /// A version whose place is to be taken as soon as its pods are known to the new one.
+    private struct Older {
+        let pins: PinDirectory
+        var pods: Set<UInt64>
+    }
+
+    init(
+        attachingTo cgroup: Cgroup, _ identity: IdentityMethod, owners wanted: OwnerMethod?,
+        below features: FeatureCeiling, _ store: PinStore?
+    ) throws(KernelError) {
+        self.identity = identity
+        self.features = features
+        wantedOwners = wanted
+        let older = store.flatMap { $0.current.exists ? nil : $0.older }
+        isAdopted = store?.current.exists ?? false
+        var builder = try Self.begin(cgroup, store, older)
+        let attached: AttachedPrograms?
+        switch identity {
+        case .namespace:
+            attached = nil
+            ownerMethod = try builder.complete(wanted)
+        case .attachment:
+            let programs = try builder.completeAttached(wanted, below: features)
+            attached = programs
+            ownerMethod = programs.ownerMethod
+        }
+        attachable = Mutex(attached)
+        if let store, older == nil {
+            if !isAdopted { try store.finish() }
+            try store.removeOlder()
+        }
+        self.cgroup = cgroup
+        self.store = store
+        loader = builder.loader
+        reports = attached?.reports ?? builder.reports
+        pods = try loader.map("swerve_pods")
+        portSets = try loader.map("swerve_port_sets")
+        networkSets = try loader.map("swerve_network_sets")
+        owners = try loader.map("swerve_owners")
+        handshakes = try loader.map("swerve_handshakes")
+        listening = loader.maps["swerve_listening"]
+        listeners = loader.maps["swerve_listeners"]
+        flows = try loader.map("swerve_flows")
+        counts = try loader.map("swerve_counts")
+        stats = try loader.map("swerve_stats")
+        state = Mutex(
+            State(
+                builder: builder, pins: older == nil ? store?.current : store?.unfinished,
+                older: try older.map { older throws(KernelError) in
+                    Older(pins: older, pods: try Self.pods(of: older))
+                }))
+        try takeOverIfReady()
+    }
+
+    private static func begin(
+        _ cgroup: Cgroup, _ store: PinStore?, _ older: PinDirectory?
+    ) throws(KernelError) -> NodeBuilder {
+        guard let store else { return NodeBuilder(cgroup) }
+        let build = store.pins.build
+        if store.current.exists {
+            return try NodeBuilder(cgroup, adopting: store.current, build: build)
+        }
+        try store.unfinished.create()
+        guard let older else { return NodeBuilder(cgroup, pins: store.unfinished, build: build) }
+        return try NodeBuilder(cgroup, replacing: older, with: store.unfinished, build: build)
+    }
+
+    /// The pods an older version knows: their keys have never had another form.
+    private static func pods(of older: PinDirectory) throws(KernelError) -> Set<UInt64> {
+        guard let map = try older.openMap("swerve_pods"), map.keySize == 8 else { return [] }
+        return Set(try map.keys(as: UInt64.self))
+    }
+
+    /// The programs for a workload's own cgroup; loaded when they are asked for first.
+    func attachedPrograms() throws(KernelError) -> AttachedPrograms {
+        if let programs = attachable.withLock({ $0 }) { return programs }
+        var copy = loader
+        let programs = try AttachedPrograms(&copy, owners: wantedOwners, below: features)
+        // Of two that are loaded at once, either will do.
+        attachable.withLock { $0 = programs }
+        return programs
     }
 
     /// Those that say what is installed.
@@ -55,165 +135,74 @@ final class NodePrograms: Sendable {
             counts: counts)
     }
 
-    /// Loads and attaches an object after the other; they share the maps.
-    private struct Loader {
-        let cgroup: Cgroup
-        var maps: [String: BPFMap] = [:]
-        var reports: [ProgramReport] = []
-        var links: [BPFLink] = []
-        private let abilities = swerve_abilities(
-            has_set_retval: BPFProbe.helper(.setReturnValue, in: .cgroupSocketAddress, .connect4)
-                == .yes ? 1 : 0)
-
-        init(cgroup: Cgroup) { self.cgroup = cgroup }
-
-        mutating func attach(_ part: Part) throws(KernelError) {
-            let abilities = abilities
-            let object = try NodePrograms.load(part.object, name: part.name, sharing: &maps) {
-                (object) throws(KernelError) in
-                guard part.asksAbilities else { return }
-                try object.setInitialValue(ofSection: ".rodata.abilities", to: abilities)
-            }
-            for (name, type) in part.programs {
-                let program = try object.program(named: name)
-                reports.append(ProgramReport(program))
-                links.append(try BPFLink.attach(program, to: cgroup, type))
-            }
-        }
-
-        /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
-        mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
-            if wanted != .realUser {
-                let before = self
-                do throws(KernelError) {
-                    try attach(NodePrograms.exactOwner)
-                    return .credentials
-                } catch {
-                    // Some of its programs may act already; they go with their links.
-                    self = before
-                    guard wanted == nil, error.saysNoExactOwner else { throw error }
-                }
-            }
-            try attach(NodePrograms.basicOwner)
-            return .realUser
-        }
-    }
-
-    private struct Part: Sendable {
-        let object: swerve_object_name
-        let name: String
-        /// Whether it is told what the kernel can do.
-        var asksAbilities = true
-        let programs: [(String, BPFAttachType)]
-    }
-
-    private static let readers = [
-        Part(
-            object: SWERVE_OBJECT_GETSOCKOPT, name: "getsockopt", asksAbilities: false,
-            programs: [("swerve_getsockopt", .getsockopt)]),
-        Part(
-            object: SWERVE_OBJECT_SOCKOPS, name: "sockops", asksAbilities: false,
-            programs: [("swerve_sockops", .sockOps)]),
-        Part(
-            object: SWERVE_OBJECT_PEERNAME, name: "peername",
-            programs: [
-                ("swerve_getpeername4", .getpeername4), ("swerve_getpeername6", .getpeername6),
-            ]),
-    ]
-
-    private static let exactOwner = Part(
-        object: SWERVE_OBJECT_OWNER, name: "owner",
-        programs: [
-            ("swerve_adopt_connect4", .connect4), ("swerve_adopt_connect6", .connect6),
-            ("swerve_adopt_sendmsg4", .sendmsg4), ("swerve_adopt_sendmsg6", .sendmsg6),
-            ("swerve_sock_create", .socketCreate),
-        ])
-    private static let basicOwner = Part(
-        object: SWERVE_OBJECT_OWNER_BASIC, name: "owner_basic",
-        programs: [("swerve_sock_create", .socketCreate)])
-
-    /// Loads the programs that go by credentials, and lets them go again.
-    static func probeExactOwner() -> BPFProbe.Answer {
-        var maps: [String: BPFMap] = [:]
-        do throws(KernelError) {
-            _ = try load(exactOwner.object, name: exactOwner.name, sharing: &maps)
-            return .yes
-        } catch {
-            return error.saysNoExactOwner ? .no(error.description) : .unknown(error)
-        }
-    }
-
-    private static let deciders = [
-        Part(
-            object: SWERVE_OBJECT_DNS, name: "dns",
-            programs: [
-                ("swerve_recvmsg4", .recvmsg4), ("swerve_recvmsg6", .recvmsg6),
-                ("swerve_sendmsg4", .sendmsg4), ("swerve_sendmsg6", .sendmsg6),
-            ]),
-        Part(
-            object: SWERVE_OBJECT_CONNECT, name: "connect",
-            programs: [("swerve_connect4", .connect4), ("swerve_connect6", .connect6)]),
-    ]
-
     /// Loads a pod's own copy of a small object, over the node's maps.
-    ///
-    /// `data` is the whole of its `.rodata`, in the order of the C file.
     func loadForPod<ReadOnlyData: BitwiseCopyable>(
         _ object: swerve_object_name, name: String, data: ReadOnlyData
-    ) throws(KernelError) -> PodObject {
-        var shared = maps
-        let loaded = try Self.load(object, name: name, sharing: &shared) {
-            (object) throws(KernelError) in
-            try object.setInitialValue(ofSection: ".rodata", to: data)
-        }
-        var programs: [String: BPFProgram] = [:]
-        for name in loaded.programNames { programs[name] = try loaded.program(named: name) }
-        return PodObject(programs: programs)
+    ) throws(KernelError) -> LoadedPrograms {
+        try loader.loadForPod(object, name: name, data: data)
     }
 
-    /// A pod's own programs, by name.
-    struct PodObject: Sendable {
-        let programs: [String: BPFProgram]
-
-        func program(_ name: String) throws(KernelError) -> BPFProgram {
-            guard let program = programs[name] else { throw missing(name) }
-            return program
-        }
+    func socketLookup(of pod: UInt64) throws(KernelError) -> BPFProgram {
+        try loader.socketLookup(of: pod)
     }
 
-    /// Loads an object; maps that were made before are shared with it, new ones are kept.
-    fileprivate static func load(
-        _ name: swerve_object_name, name text: String, sharing maps: inout [String: BPFMap],
-        preparing prepare: (borrowing BPFObject) throws(KernelError) -> Void = { _ in }
-    ) throws(KernelError) -> BPFObject {
-        let bytes = unsafe swerve_object(name)
-        let file = unsafe UnsafeRawBufferPointer(start: bytes.start, count: bytes.size)
-        var object = try unsafe BPFObject.open(file, name: text)
-        try prepare(object)
-        let names = object.mapNames
-        for name in names {
-            guard let map = maps[name] else { continue }
-            try object.reuse(mapNamed: name, map)
-        }
-        try object.load()
-        for name in names where maps[name] == nil { maps[name] = try object.map(named: name) }
-        return object
+    // MARK: Pins
+
+    /// Whether an earlier process may have made what this one does not know of.
+    var hasPins: Bool { store != nil }
+
+    /// What is pinned for the pod, and by an older version that is still at work.
+    func pins(of pod: UInt64) -> [PodPins] {
+        state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
     }
 
-    private static func map(_ name: String, in maps: [String: BPFMap]) throws(KernelError) -> BPFMap
-    {
-        guard let map = maps[name] else { throw missing(name) }
-        return map
+    /// The pods something is pinned for.
+    var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }
+
+    // MARK: Taking an older version's place
+
+    /// Whether older programs decide until all their pods are known here.
+    var isWaiting: Bool { state.withLock { $0.older != nil } }
+
+    /// The pod needs no older version any more; `nil`: no pod does.
+    func settle(_ pod: UInt64?) throws(KernelError) {
+        state.withLock { state in
+            if let pod { state.older?.pods.remove(pod) } else { state.older?.pods = [] }
+        }
+        try takeOverIfReady()
+    }
+
+    private func takeOverIfReady() throws(KernelError) {
+        guard let store else { return }
+        try state.withLock { (state) throws(KernelError) in
+            guard let older = state.older, older.pods.isEmpty else { return }
+            try state.builder.takeOver(from: older.pins)
+            try store.finish()
+            state.pins = store.current
+            state.older = nil
+            try store.removeOlder()
+        }
     }
 }
 
-/// How it is found out who a socket's owner is.
-package enum OwnerMethod: String, Hashable, Sendable, Codable, CaseIterable {
-    /// By the credentials its file was opened with, as the packet filters have it: Linux 6.2, BTF.
-    case credentials
-    /// By the real user and group of who called socket(2), and for a socket that is older than the
-    /// programs, of who connects.
-    case realUser
+// MARK: What others do to it
+
+extension NodePrograms {
+    /// What is not as this left it: programs detached, pins removed.
+    func flaws() throws(KernelError) -> [Drift] {
+        try state.withLock { (state) throws(KernelError) in
+            guard state.older == nil else { return [] }
+            return try state.builder.flaws(state.pins)
+        }
+    }
+
+    /// Attaches and pins again what is not as this left it.
+    func repair() throws(KernelError) {
+        try state.withLock { (state) throws(KernelError) in
+            guard state.older == nil else { return }
+            try state.builder.repair(state.pins)
+        }
+    }
 }
 
 /// A program as the verifier saw it.
@@ -226,21 +215,4 @@ package struct ProgramReport: Hashable, Sendable {
         name = program.name
         verifiedInstructions = program.verifiedInstructions
     }
-}
-
-extension KernelError {
-    /// Conclusive: no BTF, no such function, or a verifier or a hook that does not know it.
-    ///
-    /// libbpf says the first two by `ESRCH` and `ENOENT`; 524 is the kernel's own `ENOTSUPP`.
-    fileprivate var saysNoExactOwner: Bool {
-        let conclusive: [Errno] = [
-            .noSuchProcess, .noSuchFileOrDirectory, .permissionDenied, .invalidArgument,
-            .notSupported, Errno(rawValue: 524),
-        ]
-        return conclusive.contains(errno)
-    }
-}
-
-private func missing(_ name: String) -> KernelError {
-    KernelError("find \(name) in the BPF objects", .noSuchFileOrDirectory)
 }

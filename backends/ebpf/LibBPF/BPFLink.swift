@@ -7,30 +7,60 @@ internal import SystemPackage
 
 /// A program attached to something; letting go of the link detaches it.
 ///
-/// When the process ends in whatever way, the kernel detaches it too. Only before Linux 5.7,
-/// where cgroups have no links, does an attachment outlive a process that was killed.
+/// When the process ends in whatever way, the kernel detaches it too, unless it is pinned. Only
+/// before Linux 5.7, where cgroups have no links, does an attachment outlive a process that was
+/// killed.
 package final class BPFLink: Sendable {
-    private enum Hold: ~Copyable, Sendable {
+    enum Hold: ~Copyable, Sendable {
         case link(OwnedDescriptor)
         case attachment(CgroupAttachment)
     }
 
-    private let hold: Hold
+    let hold: Hold
 
-    private init(_ hold: consuming Hold) { self.hold = hold }
+    init(_ hold: consuming Hold) { self.hold = hold }
 
     /// Attaches `program` to a cgroup, next to the programs of others.
     package static func attach(
         _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> BPFLink {
-        let target = try cgroup.open()
-        let call = "bpf(BPF_LINK_CREATE, \(program.name), \(cgroup.path))"
         do throws(KernelError) {
-            return try create(program, target.rawValue, type, call)
+            return try create(program, on: cgroup, type)
         } catch  where error.errno == .invalidArgument {
             // What a kernel without cgroup links answers; any other reason comes up again here.
+            let target = try cgroup.open()
             return BPFLink(.attachment(try CgroupAttachment(program, to: target, type)))
         }
+    }
+
+    /// Attaches `program` to a cgroup by a link and nothing else (Linux 5.7).
+    package static func create(
+        _ program: BPFProgram, on cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        let target = try cgroup.open()
+        return try create(
+            program, target.rawValue, type,
+            "bpf(BPF_LINK_CREATE, \(program.name), \(cgroup.path))")
+    }
+
+    /// Attaches it as kernels before 5.7 do, whatever this one has: the attachment outlives a process
+    /// that is killed, until somebody detaches it or the cgroup goes.
+    package static func attachWithoutLink(
+        _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        BPFLink(.attachment(try CgroupAttachment(program, to: try cgroup.open(), type)))
+    }
+
+    /// Detaches a program that was attached without a link, whoever did; false if it is not there.
+    @discardableResult
+    package static func detach(
+        _ program: BPFProgram, from cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> Bool {
+        let target = try cgroup.open()
+        let result = bpf_prog_detach2(program.rawDescriptor, target.rawValue, type.raw)
+        if result == -Errno.noSuchFileOrDirectory.rawValue { return false }
+        try kernel("bpf(BPF_PROG_DETACH, \(program.name), \(cgroup.path))") { result }
+        return true
     }
 
     /// Attaches `program` to a network namespace (`socketLookup`, Linux 5.9).
@@ -81,6 +111,8 @@ final class CgroupAttachment: Sendable {
     private let cgroup: OwnedDescriptor
     private let type: BPFAttachType
     private let program: Mutex<BPFProgram>
+    /// Whether it stays when this goes: a pin of the program says where it is.
+    private let isKept: Atomic<Bool>
 
     init(
         _ program: BPFProgram, to cgroup: consuming OwnedDescriptor, _ type: BPFAttachType
@@ -89,11 +121,32 @@ final class CgroupAttachment: Sendable {
         self.cgroup = cgroup
         self.type = type
         self.program = Mutex(program)
+        isKept = Atomic(false)
+    }
+
+    /// Takes over an attachment that another process has made.
+    init(adopting program: BPFProgram, on cgroup: consuming OwnedDescriptor, _ type: BPFAttachType)
+    {
+        self.cgroup = cgroup
+        self.type = type
+        self.program = Mutex(program)
+        isKept = Atomic(true)
     }
 
     deinit {
-        let attached = program.withLock { $0 }
-        _ = bpf_prog_detach2(attached.rawDescriptor, cgroup.rawValue, type.raw)
+        if !isKept.load(ordering: .relaxed) { try? detach() }
+    }
+
+    /// The program that is attached now.
+    var current: BPFProgram { program.withLock { $0 } }
+
+    func keep() { isKept.store(true, ordering: .relaxed) }
+
+    func detach() throws(KernelError) {
+        let attached = current
+        try kernel("bpf(BPF_PROG_DETACH, \(attached.name))") {
+            bpf_prog_detach2(attached.rawDescriptor, cgroup.rawValue, type.raw)
+        }
     }
 
     /// Attaches the new program before the old one goes: for a moment both run, never none.

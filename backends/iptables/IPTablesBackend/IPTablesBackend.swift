@@ -54,6 +54,7 @@ package actor IPTablesBackend: RedirectionBackend {
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        try workload.refuseCgroup(mechanism)
         if let part = plan.partRulesCannotSay {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
@@ -95,7 +96,7 @@ package actor IPTablesBackend: RedirectionBackend {
         }
         for report in Self.assess(flavor).features {
             if case .no(let reason) = report.answer {
-                return .unsupported(feature: report.feature, because: reason)
+                return .unsupported(feature: report.feature.name, because: reason)
             }
         }
         return error
@@ -103,6 +104,8 @@ package actor IPTablesBackend: RedirectionBackend {
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        // Of a cgroup there is nothing here, and its namespace is perhaps the machine's.
+        guard workload.scope == .namespace else { return }
         await begin(workload)
         defer { turns.pass(on: workload.id) }
         try await erase(from: workload)
