@@ -174,6 +174,9 @@ let package = Package(
                 "SeededRandom", systemPackage,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
+        library(
+            "TestedMechanisms",
+            ["EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine"]),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -197,6 +200,7 @@ let package = Package(
             [
                 "EBPFBackend", "Equivalence", "EquivalenceRig", "IPTablesBackend",
                 "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "TestedMechanisms",
             ]),
         tests(
             "PolicyFileTests",
@@ -222,14 +226,15 @@ let package = Package(
         tests(
             "EBPFBackendTests",
             [
-                "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "CBPFObjects", "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF",
+                "LinuxKernel", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         tests(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SidecarProxy", "TestedMechanisms",
+                systemPackage,
             ]),
         .executableTarget(
             name: "EngineHost",

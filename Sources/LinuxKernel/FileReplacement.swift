@@ -46,7 +46,7 @@ package enum FileReplacement {
         try kernel("renameat2(\(path))") { exchanged }
         let displaced = try settled(aside)
         guard displaced.bytes == old.bytes else {
-            try giveBack(path, aside, inHand: displaced.inode, inPlace: new)
+            try giveBack(path, aside, inHand: displaced, inPlace: new)
             return false
         }
         try remove(aside)
@@ -93,10 +93,10 @@ package enum FileReplacement {
         return path[..<slash] + "." + path[slash...] + asideSuffix
     }
 
-    /// Writes a file with another's mode and owner, down to the disk; returns its inode.
+    /// Writes a file with another's mode and owner, down to the disk.
     private static func write(
         _ bytes: [UInt8], to path: String, like other: FileContent
-    ) throws(KernelError) -> UInt64 {
+    ) throws(KernelError) -> FileContent {
         try remove(path)
         let file = try OwnedDescriptor.open(path, .replace, mode: 0o600)
         try file.write(bytes)
@@ -105,7 +105,8 @@ package enum FileReplacement {
         }
         try kernel("fchmod(\(path))") { clinux_set_mode(file.rawValue, mode_t(other.mode)) }
         try kernel("fsync(\(path))") { clinux_sync(file.rawValue) }
-        return try file.inode()
+        return FileContent(
+            bytes: bytes, inode: try file.inode(), mode: other.mode, owner: other.owner)
     }
 
     /// Returns what somebody else has put at `path` in the meantime, and takes ours back.
@@ -113,7 +114,7 @@ package enum FileReplacement {
     /// By then another file still may have taken the place of ours, and is newer than what goes back;
     /// so they change places until what comes out is what has been put in.
     private static func giveBack(
-        _ path: String, _ aside: String, inHand: UInt64, inPlace: UInt64
+        _ path: String, _ aside: String, inHand: FileContent, inPlace: FileContent
     ) throws(KernelError) {
         var inHand = inHand
         var inPlace = inPlace
@@ -122,8 +123,9 @@ package enum FileReplacement {
             // Removed by somebody: then it stays so.
             if result == -Errno.noSuchFileOrDirectory.rawValue { break }
             try kernel("renameat2(\(path))") { result }
-            let found = try FileContent.read(aside).inode
-            if found == inPlace { break }
+            let found = try settled(aside)
+            // The same file with other bytes has been written over in its place.
+            if found.inode == inPlace.inode, found.bytes == inPlace.bytes { break }
             inPlace = inHand
             inHand = found
         }

@@ -79,7 +79,8 @@ import Glibc
             #expect(results[2].unordered == results[1].unordered)
             let request = try PodRequest(try #require(agent.requests.first).body)
             #expect(request.addresses == ["10.99.1.2/24", "fd00:99::2/64"])
-            for (type, config) in entries where version >= .v0_4_0 {
+            // Debian 12's portmap looks for its IPv4 rules in ip6tables, too.
+            for (type, config) in entries where version >= .v0_4_0 && type != "portmap" {
                 let answer = try node.run(
                     "CHECK", type, config.setting("prevResult", to: results[2]))
                 #expect(answer.status == 0, "\(type): \(answer.output)")

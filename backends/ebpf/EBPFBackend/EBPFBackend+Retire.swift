@@ -13,7 +13,7 @@ extension EBPFBackend {
     /// the programs to meet its pod's entry, which therefore stays, switched off; one through tc
     /// needs its flow and the filters, one from a borrowed address the routing.
     package func retire(from workload: Workload) async throws(RedirectionError) -> Retirement {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let key = try key(of: workload)
         let step = "retire the programs of \(workload.id)"
         let connections = try during(step) { () throws(KernelError) in
@@ -41,6 +41,14 @@ extension EBPFBackend {
         let beginning = table.filter { $0.state == .synReceived }.count
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
+            + (installations[key]?.attached == nil ? 0 : served(entry, among: table))
+    }
+
+    /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who
+    /// answers what their origins are.
+    private func served(_ entry: swerve_pod, among table: [TCPConnection]) -> Int {
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        return table.filter { $0.state.isAlive && ports.contains($0.local.port) }.count
     }
 
     /// Connections whose ports tc rewrites, until their last packet may have come.

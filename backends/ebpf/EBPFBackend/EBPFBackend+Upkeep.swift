@@ -26,9 +26,9 @@ extension EBPFBackend {
             for key in try node.counts.keys(as: UInt64.self) where !pods.contains(key) {
                 try node.counts.delete(key)
             }
-            for key in try node.listeners.keys(as: swerve_listener_key.self)
+            for key in try node.listeners?.keys(as: swerve_listener_key.self) ?? []
             where !pods.contains(key.pod) {
-                try node.listeners.delete(key)
+                try node.listeners?.delete(key)
             }
             try removeFlows { !pods.contains($0.pod) }
             for key in node.pinnedPods where !pods.contains(key) {
@@ -79,8 +79,8 @@ extension EBPFBackend {
             var counts: [String: Int] = [:]
             for map in [
                 node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
-                node.listeners, node.flows, node.counts,
-            ] {
+                node.flows, node.counts,
+            ] + [node.listeners].compactMap(\.self) {
                 counts[map.name] = try map.count()
             }
             return counts
@@ -107,6 +107,6 @@ extension EBPFBackend {
 
     /// The programs in use as the verifier saw them: the node's, and one pod's own.
     package var programs: [ProgramReport] {
-        node.reports + (installations.values.first?.inbound.reports ?? [])
+        node.reports + (installations.values.first?.inbound?.reports ?? [])
     }
 }

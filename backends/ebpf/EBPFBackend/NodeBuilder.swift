@@ -124,6 +124,18 @@ struct NodeBuilder {
         return method
     }
 
+    /// The same where nothing is attached to the node's cgroup, but to each workload's own.
+    mutating func completeAttached(
+        _ wanted: OwnerMethod?, below features: FeatureCeiling
+    ) throws(KernelError) -> AttachedPrograms {
+        let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
+        try pinMaps()
+        guard waiting == nil else { return programs }
+        try removeStrangers()
+        try setTag(build)
+        return programs
+    }
+
     /// Takes everything as it is, if it is whole and this build's own.
     private mutating func adoptAll(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod? {
         guard loader.isAdopting else { return nil }
@@ -155,7 +167,9 @@ struct NodeBuilder {
 
     private func pinMaps() throws(KernelError) {
         guard let pins else { return }
-        for (name, map) in loader.maps.sorted(by: { $0.key < $1.key })
+        // What is beside attachments is of use to their own programs alone.
+        let shared = loader.maps.filter { !$0.key.hasPrefix("swerve_at_") }
+        for (name, map) in shared.sorted(by: { $0.key < $1.key })
         where try pins.openMap(name)?.id != map.id {
             try pins.pin(map, name)
         }
