@@ -233,8 +233,8 @@ let package = Package(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", "SidecarProxy", "TestedMechanisms",
-                systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SeededRandom", "SidecarProxy",
+                "TestedMechanisms", systemPackage,
             ]),
         .executableTarget(
             name: "EngineHost",

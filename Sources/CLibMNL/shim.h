@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libmnl, as Swift sees it: the library's own header, the kernel's rtnetlink headers, and shims
+ * libmnl, as Swift sees it: the library's own header, the kernel's netlink headers, and shims
  * for what Swift cannot reach. Each names its reason, as in clinux_shims.h.
  */
 #include <errno.h>
@@ -9,7 +9,11 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/inet_diag.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/veth.h>
 
 /* [errno] Opens a netlink socket that closes on exec. */
@@ -23,6 +27,14 @@ static inline int clibmnl_open(int bus, struct mnl_socket *_Nullable *_Nonnull s
 static inline int clibmnl_bind(struct mnl_socket *_Nonnull socket)
 {
 	return mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
+}
+
+/* [errno] Has the kernel send what it multicasts to the group. */
+static inline int clibmnl_join(struct mnl_socket *_Nonnull socket, int group)
+{
+	return mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0 ?
+		       -errno :
+		       0;
 }
 
 /* [errno] Sends one datagram. */

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
@@ -285,6 +286,23 @@ int clinux_poll_first(const int *fds, size_t count, short events, int millisecon
 	for (i = 0; !pollers[i].revents; i++)
 		;
 	return i + 1;
+}
+
+int clinux_poll_set(const int *fds, size_t count)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int set = OR_ERRNO(epoll_create1(EPOLL_CLOEXEC));
+	size_t i;
+
+	for (i = 0; i < count && set >= 0; i++) {
+		int status = OR_ERRNO(epoll_ctl(set, EPOLL_CTL_ADD, fds[i], &event));
+
+		if (status < 0) {
+			close(set);
+			return status;
+		}
+	}
+	return set;
 }
 
 /* Room for the one control message of clinux_receive and clinux_send. */

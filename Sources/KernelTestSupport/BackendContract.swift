@@ -97,7 +97,12 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
             return
         }
         #expect(try await backend.installed(in: workload) == plan.fingerprint)
-        let owner: TransparentRouting.Owner = backend.mechanism == .ebpf ? .programs : .rules
+        let owner: TransparentRouting.Owner =
+            switch backend.mechanism {
+            case .ebpf: .programs
+            case .nft: .rules
+            case .legacy: .legacyRules
+            }
         try TransparentRouting.remove(from: workload.namespace, for: owner)
         #expect(try await backend.installed(in: workload) == nil)
         try await backend.apply(plan, to: workload)

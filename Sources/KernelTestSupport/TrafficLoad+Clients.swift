@@ -29,7 +29,7 @@ extension TrafficLoad {
         // Every other pair of them ends and begins anew, each after a time of its own.
         let isRenewed = number % 4 >= 2
         while !isStopping {
-            let socket = try open(direction, number)
+            guard let socket = try open(direction, number) else { continue }
             let blocks = isRenewed ? Int.random(in: 20...120, using: &random) : Int.max
             var sent = 0
             while sent < blocks, !isStopping {
@@ -45,7 +45,7 @@ extension TrafficLoad {
         var random = SplitMix64(seed: UInt64(1000 + number))
         let isRenewed = number % 4 >= 2
         while !isStopping {
-            let socket = try open(direction, number)
+            guard let socket = try open(direction, number) else { continue }
             try exchange(socket, direction, &random)
             let limit = ContinuousClock.now + .milliseconds(1500 + 400 * number)
             while !isStopping, !isRenewed || ContinuousClock.now < limit {
@@ -56,13 +56,15 @@ extension TrafficLoad {
         }
     }
 
-    /// Connects, and is told by whom it was accepted.
-    private func open(_ direction: Direction, _ number: Int) throws(KernelError) -> Socket {
+    /// Connects, and is told by whom it was accepted; `nil` when that was nobody who can go on.
+    private func open(_ direction: Direction, _ number: Int) throws(KernelError) -> Socket? {
         let origin = origin(direction, family(number), Self.lastingPort)
         let socket = try Socket.open(.tcp, origin.address.family, timeout: settings.patience)
         try socket.connect(to: origin)
         try socket.send(Self.greeting)
-        judge(try line(from: socket), direction, origin, by: try socket.localEndpoint())
+        let answer = try line(from: socket)
+        let isRight = judge(answer, direction, origin, by: try socket.localEndpoint())
+        guard isRight || answer == Self.direct else { return nil }
         state.withLock { state in
             state.opened += 1
             state.outcome.connections[direction, default: 0] += 1
@@ -126,13 +128,15 @@ extension TrafficLoad {
     }
 
     /// Whether the sidecar has accepted the connection, and knows where it was going.
-    @discardableResult
     private func judge(
         _ answer: String, _ direction: Direction, _ origin: Endpoint, by own: Endpoint
     ) -> Bool {
         if answer == "via \(direction) \(origin)" { return true }
         if answer != Self.direct {
-            note(.failed, direction, "\(own) asked for \(origin), was answered \"\(answer)\"")
+            let isSidecar = answer.hasPrefix("via \(direction) ")
+            note(
+                isSidecar ? .strayed : .failed, direction,
+                "\(own) asked for \(origin), was answered \"\(answer)\"")
         } else if settings.mayPassDirectly {
             state.withLock { $0.outcome.direct[direction, default: 0] += 1 }
         } else {

@@ -28,9 +28,12 @@ extension TrafficLoad {
     func startSidecar() throws {
         for direction in Direction.allCases {
             for family in AddressFamily.allCases {
-                let listener = SharedSocket(
-                    try pod.namespace.listen(
-                        family, direction == .outbound ? 15001 : 15003, as: .sidecar))
+                let port: UInt16 = direction == .outbound ? 15001 : 15003
+                let socket = try pod.namespace.listen(family, port, as: .sidecar)
+                if settings.transparentMark != nil, direction == .inbound {
+                    try socket.set(Self.transparent(family), to: 1)
+                }
+                let listener = SharedSocket(socket)
                 for _ in 0..<2 {
                     try accept(listener, direction) { client in
                         self.serve(client, direction, family)
@@ -112,7 +115,11 @@ extension TrafficLoad {
         _ client: SharedSocket, _ direction: Direction, _ family: AddressFamily
     ) {
         do throws(KernelError) {
-            let origin = try client.socket.originalDestination(family)
+            let isTransparent = settings.transparentMark != nil && direction == .inbound
+            let origin =
+                isTransparent
+                ? try client.socket.localEndpoint()
+                : try client.socket.originalDestination(family)
             guard origin.port == Self.lastingPort else {
                 try client.socket.send("via \(direction) \(origin)\n")
                 _ = try client.socket.receiveAll()
@@ -129,18 +136,37 @@ extension TrafficLoad {
     private func relay(
         _ client: borrowing Socket, _ direction: Direction, _ origin: Endpoint
     ) throws(KernelError) {
-        let family = origin.address.family
-        let server =
-            direction == .outbound ? origin : Endpoint(.loopback(family), origin.port)
-        let upstream = try pod.namespace.run { () throws(KernelError) in
-            try asOwner(.sidecar) { () throws(KernelError) in
-                let socket = try Socket.open(.tcp, family, timeout: settings.patience)
-                try socket.connect(to: server)
-                return socket
-            }
-        }
+        let upstream = try upstream(of: client, direction, origin)
         try upstream.send("via \(direction) \(origin)\n")
         try relay(client, upstream)
+    }
+
+    /// The sidecar's own connection: to the origin, or to the application here.
+    private func upstream(
+        of client: borrowing Socket, _ direction: Direction, _ origin: Endpoint
+    ) throws(KernelError) -> Socket {
+        let family = origin.address.family
+        let place = pod.namespace
+        return try place.run { () throws(KernelError) in
+            let socket = try asOwner(.sidecar) { () throws(KernelError) in
+                try Socket.open(.tcp, family, timeout: settings.patience)
+            }
+            if direction == .outbound {
+                try socket.connect(to: origin)
+            } else if let mark = settings.transparentMark {
+                try socket.set(Self.transparent(family), to: 1)
+                try socket.set(.mark, to: CInt(bitPattern: mark))
+                try socket.bind(Endpoint(try client.peerEndpoint().address, 0))
+                try socket.connect(to: origin)
+            } else {
+                try socket.connect(to: Endpoint(.loopback(family), origin.port))
+            }
+            return socket
+        }
+    }
+
+    private static func transparent(_ family: AddressFamily) -> Socket.Option {
+        family == .ipv4 ? .transparent4 : .transparent6
     }
 
     /// Hands on what comes from either, until both have finished.

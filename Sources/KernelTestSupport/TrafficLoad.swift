@@ -27,6 +27,9 @@ package final class TrafficLoad: Sendable {
         package var probePause: Duration = .milliseconds(5)
         /// What takes longer is stalled.
         package var patience: Duration = .seconds(20)
+        /// Set when inbound is transparent: the mark of the sidecar's own connections, which come
+        /// from its clients' addresses.
+        package var transparentMark: UInt32?
         /// Whether nobody redirects at times: then a connection may also come through directly.
         package var mayPassDirectly = false
 
@@ -113,6 +116,9 @@ package final class TrafficLoad: Sendable {
         }
     }
 
+    /// What has become of the connections until now.
+    package var outcomeSoFar: Outcome { state.withLock { $0.outcome } }
+
     var isStopping: Bool { state.withLock { $0.isStopping } }
     var isOver: Bool { state.withLock { $0.isOver } }
 
@@ -155,6 +161,8 @@ extension TrafficLoad {
         case failed
         case reset
         case unredirected
+        /// The sidecar has it, and does not know where it was going.
+        case strayed
         case corrupted
         case stalled
 

@@ -22,6 +22,7 @@ package struct NetlinkSocket: ~Copyable {
     /// The buses the project speaks on, netlink(7).
     package enum Bus: CInt {
         case route = 0
+        case sockets = 4
         case netfilter = 12
     }
 
@@ -37,6 +38,31 @@ package struct NetlinkSocket: ~Copyable {
             try kernel("bind(AF_NETLINK)") { unsafe clibmnl_bind(socket.socket) }
             return socket
         }
+    }
+
+    /// Opens a socket inside `namespace` that hears what the kernel tells the groups on `bus`.
+    static func listen(
+        to groups: [CInt], on bus: Bus, in namespace: NetworkNamespace
+    ) throws(KernelError) -> NetlinkSocket {
+        let socket = try open(bus, in: namespace)
+        for group in groups {
+            try kernel("setsockopt(NETLINK_ADD_MEMBERSHIP)") {
+                unsafe clibmnl_join(socket.socket, group)
+            }
+        }
+        return socket
+    }
+
+    /// The number of the descriptor, to wait on.
+    var rawDescriptor: CInt { unsafe mnl_socket_get_fd(socket) }
+
+    /// The messages of the next datagram; empty when there is none.
+    func heard() throws(KernelError) -> [NetlinkReply] {
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        let size = unsafe clibmnl_receive_now(socket, &buffer, buffer.count)
+        if size == -Int(Errno.resourceTemporarilyUnavailable.rawValue) { return [] }
+        try kernel("recv(AF_NETLINK)") { size }
+        return NetlinkReply.split(Array(buffer.prefix(size)))
     }
 
     /// Sends a request and returns the payload messages of its answer, header included.

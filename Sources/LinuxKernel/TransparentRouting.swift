@@ -28,22 +28,35 @@ package struct TransparentRouting: Hashable, Sendable {
 
     /// Whose routing it is.
     package enum Owner: CaseIterable, Sendable {
-        /// The packet filters'.
+        /// Those of nf_tables.
         case rules
         /// The BPF programs'.
         case programs
+        /// Those of the legacy tables.
+        case legacyRules
+
+        /// Each has a number, by which all that is its own is told.
+        private var number: UInt8 {
+            switch self {
+            case .rules: 0
+            case .programs: 1
+            case .legacyRules: 2
+            }
+        }
 
         /// Who made a rule, and found the sysctl off; numbers that nobody has registered.
-        fileprivate var makerOfSysctl: UInt8 { self == .rules ? 115 : 117 }
+        fileprivate var makerOfSysctl: UInt8 { 115 + 2 * number }
         /// Who made a rule, and found the sysctl on.
-        fileprivate var maker: UInt8 { self == .rules ? 116 : 118 }
+        fileprivate var maker: UInt8 { 116 + 2 * number }
         /// After the rule for the machine's own addresses, before others' by all likelihood.
         ///
         /// The kernel takes rules of one priority that differ in their maker for the same.
-        fileprivate var priority: UInt32 { self == .rules ? 100 : 101 }
+        fileprivate var priority: UInt32 { 100 + UInt32(number) }
+
+        fileprivate var numbers: [UInt8] { [maker, makerOfSysctl] }
 
         fileprivate func made(_ rule: RouteNetlink.MarkRule) -> Bool {
-            rule.maker == maker || rule.maker == makerOfSysctl
+            numbers.contains(rule.maker)
         }
     }
 
@@ -56,49 +69,56 @@ package struct TransparentRouting: Hashable, Sendable {
 
     /// Makes the owner's routing, in the place of its earlier one with other numbers.
     ///
-    /// The new is made before the old is removed, and either leaves no half behind.
+    /// The new is made before the old is removed, and either leaves no half behind. `about` is
+    /// told of each step before it is made.
     package func install(
-        in namespace: NetworkNamespace, for owner: Owner
+        in namespace: NetworkNamespace, for owner: Owner, about: (String) -> Void = { _ in }
     ) throws(KernelError) {
         if try Self.installed(in: namespace, for: owner) == self { return }
         do throws(KernelError) {
-            try add(in: namespace, owner)
+            try add(in: namespace, owner, about)
             guard try isComplete(in: namespace, owner) else {
                 throw KernelError(
                     "route mark \(mark) by table \(table)", .fileExists,
                     detail: "the table has a default route of somebody else's")
             }
         } catch {
-            try? Self.remove(from: namespace) { isSame($0) && owner.made($0) }
+            try? Self.remove(from: namespace, about) { isSame($0) && owner.made($0) }
             throw error
         }
-        try Self.remove(from: namespace) { !isSame($0) && owner.made($0) }
+        try Self.remove(from: namespace, about) { !isSame($0) && owner.made($0) }
     }
 
     /// Removes what `install` made for the owner, whatever its numbers, and nothing else.
     package static func remove(
-        from namespace: NetworkNamespace, for owner: Owner
+        from namespace: NetworkNamespace, for owner: Owner, about: (String) -> Void = { _ in }
     ) throws(KernelError) {
-        try remove(from: namespace, where: owner.made)
+        try remove(from: namespace, about, where: owner.made)
     }
 
     private func isSame(_ rule: RouteNetlink.MarkRule) -> Bool {
         rule.mark == mark && rule.table == table
     }
 
-    private func add(in namespace: NetworkNamespace, _ owner: Owner) throws(KernelError) {
+    private func add(
+        in namespace: NetworkNamespace, _ owner: Owner, _ about: (String) -> Void
+    ) throws(KernelError) {
         var netlink = try RouteNetlink.open(in: namespace)
         let foundOff = try Self.sysctlWasOff(&netlink, in: namespace)
         let maker = foundOff ? owner.makerOfSysctl : owner.maker
         for family in try Self.families(in: namespace) {
             let rule = RouteNetlink.MarkRule(mark: mark, table: table, maker: maker)
+            about("add \(family) local default to table \(table)")
             try unless(.fileExists) { () throws(KernelError) in
                 try netlink.addLocalDefault(family, table: table, maker: maker)
             }
             let present = try netlink.markRules(family).contains { isSame($0) && owner.made($0) }
-            if !present { try netlink.add(rule, family, priority: owner.priority) }
+            if present { continue }
+            about("add \(family) rule fwmark \(mark) lookup \(table)")
+            try netlink.add(rule, family, priority: owner.priority)
         }
         // After the rule that remembers what it was.
+        about("set \(Self.sysctl)")
         try namespace.run { () throws(KernelError) in try Self.setMarkOnAccept(true) }
     }
 
@@ -136,24 +156,28 @@ package struct TransparentRouting: Hashable, Sendable {
     ///
     /// With the last rule the sysctl goes back. What remembers what there is to do goes last.
     private static func remove(
-        from namespace: NetworkNamespace, where isUnwanted: (RouteNetlink.MarkRule) -> Bool
+        from namespace: NetworkNamespace, _ about: (String) -> Void,
+        where isUnwanted: (RouteNetlink.MarkRule) -> Bool
     ) throws(KernelError) {
         var netlink = try RouteNetlink.open(in: namespace)
         let remains = try Remains(&netlink)
         let wanted = remains.rules.filter { !isUnwanted($0.rule) }
         if wanted.isEmpty, remains.foundSysctlOff {
+            about("put \(sysctl) back")
             try namespace.run { () throws(KernelError) in try setMarkOnAccept(false) }
         }
         for (family, route) in remains.routes {
             if wanted.contains(where: { $0 == family && $1.table == route.table }) { continue }
+            about("delete \(family) local default from table \(route.table)")
             try unless(.noSuchProcess) { () throws(KernelError) in
                 try netlink.deleteLocalDefault(family, table: route.table, maker: route.maker)
             }
         }
         for (family, rule) in remains.rules where isUnwanted(rule) {
-            let priority = Owner.rules.made(rule) ? Owner.rules.priority : Owner.programs.priority
+            guard let owner = Owner.allCases.first(where: { $0.made(rule) }) else { continue }
+            about("delete \(family) rule fwmark \(rule.mark) lookup \(rule.table)")
             try unless(.noSuchFileOrDirectory) { () throws(KernelError) in
-                try netlink.delete(rule, family, priority: priority)
+                try netlink.delete(rule, family, priority: owner.priority)
             }
         }
     }
@@ -178,13 +202,44 @@ package struct TransparentRouting: Hashable, Sendable {
     private func isComplete(
         in namespace: NetworkNamespace, _ owner: Owner
     ) throws(KernelError) -> Bool {
+        try missing(in: namespace, for: owner).isEmpty
+    }
+
+    /// What of the owner's routing is not there, as ip(8) and sysctl(8) speak of it.
+    package func missing(
+        in namespace: NetworkNamespace, for owner: Owner
+    ) throws(KernelError) -> [String] {
         var netlink = try RouteNetlink.open(in: namespace)
+        var missing: [String] = []
         for family in try Self.families(in: namespace) {
-            guard try netlink.markRules(family).contains(where: { isSame($0) && owner.made($0) }),
-                try netlink.localDefaults(family).contains(where: { $0.table == table })
-            else { return false }
+            if try !netlink.markRules(family).contains(where: { isSame($0) && owner.made($0) }) {
+                missing.append("\(family) rule fwmark \(mark) lookup \(table)")
+            }
+            if try !netlink.localDefaults(family).contains(where: { $0.table == table }) {
+                missing.append("\(family) route local default dev lo table \(table)")
+            }
         }
-        return try namespace.run { () throws(KernelError) in try Self.marksOnAccept() }
+        if try !namespace.run({ () throws(KernelError) in try Self.marksOnAccept() }) {
+            missing.append("sysctl net.ipv4.tcp_fwmark_accept=1")
+        }
+        return missing
+    }
+
+    /// What there is of the owner's, whole or not, whatever its numbers.
+    ///
+    /// A route is its own when a rule of its leads to it, or when its number is on it.
+    package static func remains(
+        in namespace: NetworkNamespace, of owner: Owner
+    ) throws(KernelError) -> [String] {
+        var netlink = try RouteNetlink.open(in: namespace)
+        let remains = try Remains(&netlink)
+        let rules = remains.rules.filter { owner.made($0.rule) }
+        let routes = remains.routes.filter { family, route in
+            owner.numbers.contains(route.maker)
+                || rules.contains { $0.family == family && $0.rule.table == route.table }
+        }
+        return rules.map { "\($0.family) rule fwmark \($0.rule.mark) lookup \($0.rule.table)" }
+            + routes.map { "\($0.family) route local default dev lo table \($0.route.table)" }
     }
 
     /// The families that have addresses at all: IPv6 is absent from some kernels, and switched

@@ -123,6 +123,9 @@ int clinux_poll_input(int fd, int milliseconds);
  */
 int clinux_poll_first(const int *_Nonnull fds, size_t count, short events, int milliseconds);
 
+/* [errno] [macro] A descriptor with input whenever one of `fds` has: epoll_create1(2). */
+int clinux_poll_set(const int *_Nonnull fds, size_t count);
+
 /* [macro] What clinux_poll_first waits for: POLLIN, POLLOUT. */
 extern const short clinux_input, clinux_output;
 

@@ -145,6 +145,11 @@ package actor EBPFBackend: RedirectionBackend {
             }
             try adoptListeners(on: port, key, workload)
             try installRouting(plan.transparentRouting, in: workload)
+            if old == nil, workload.scope == .namespace {
+                // Where NAT was before: its ended connections hold ports that ours may get.
+                try? ConnectionTracking.forgetEnded(
+                    in: workload.namespace, on: [plan.sidecar.outboundPort])
+            }
             try enter(entry, key, isNew: old?.set == nil)
         } catch {
             try? attachment?.detach(from: workload.namespace, key, node, sparing: old?.inbound)

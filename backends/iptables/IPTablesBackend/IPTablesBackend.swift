@@ -16,12 +16,22 @@ package actor IPTablesBackend: RedirectionBackend {
         case legacy
 
         var mechanism: Mechanism { self == .nft ? .nft : .legacy }
+        var owner: TransparentRouting.Owner { self == .nft ? .rules : .legacyRules }
+
+        func writer(lockFile: String, patience: Duration) -> any RuleWriter {
+            switch self {
+            case .nft: NFTWriter()
+            case .legacy: LegacyWriter(lockFile: lockFile, patience: patience)
+            }
+        }
     }
 
     package nonisolated let mechanism: Mechanism
     private let flavor: Flavor
-    private let writer: any RuleWriter
-    private let compile: @Sendable (RedirectionPlan) -> RuleSet
+    let writer: any RuleWriter
+    /// The other kind of rules, to see whether it has taken over.
+    private let other: any RuleWriter
+    let compile: @Sendable (RedirectionPlan) -> RuleSet
     private var turns = Turns<Workload.ID>()
 
     /// Makes a backend; `lockFile` is the lock that legacy rules are written under.
@@ -34,11 +44,9 @@ package actor IPTablesBackend: RedirectionBackend {
         self.flavor = flavor
         self.compile = compile
         mechanism = flavor.mechanism
-        writer =
-            switch flavor {
-            case .nft: NFTWriter()
-            case .legacy: LegacyWriter(lockFile: lockFile, patience: patience)
-            }
+        writer = flavor.writer(lockFile: lockFile, patience: patience)
+        let other: Flavor = flavor == .nft ? .legacy : .nft
+        self.other = other.writer(lockFile: lockFile, patience: patience)
     }
 
     /// Makes the workload's traffic follow `plan`; one that is off leaves nothing installed.
@@ -65,14 +73,15 @@ package actor IPTablesBackend: RedirectionBackend {
     private func write(
         _ rules: RuleSet, to workload: Workload
     ) async throws(RedirectionError) {
-        let before = try Self.routing(in: workload.namespace)
+        let before = try routing(in: workload.namespace)
+        try matchSockets(rules, in: workload.namespace)
         do throws(RedirectionError) {
             // Before the rules that need it, and gone after those that did.
-            if let routing = rules.routing { try Self.route(routing, in: workload.namespace) }
+            if let routing = rules.routing { try route(routing, in: workload.namespace) }
             try await writer.write(rules, in: workload.namespace)
-            if rules.routing == nil { try Self.route(nil, in: workload.namespace) }
+            if rules.routing == nil { try route(nil, in: workload.namespace) }
         } catch {
-            if before != rules.routing { try? Self.route(before, in: workload.namespace) }
+            if before != rules.routing { try? route(before, in: workload.namespace) }
             throw named(error)
         }
     }
@@ -104,14 +113,47 @@ package actor IPTablesBackend: RedirectionBackend {
 
     private func erase(from workload: Workload) async throws(RedirectionError) {
         try await writer.erase(in: workload.namespace)
-        try Self.route(nil, in: workload.namespace)
+        try route(nil, in: workload.namespace)
+    }
+
+    /// Redirects no new connection any more; rules and routing that established ones need stay
+    /// until the last of those has ended.
+    package func retire(
+        from workload: Workload
+    ) async throws(RedirectionError) -> Retirement {
+        try workload.refuseOwnNamespace()
+        await begin(workload)
+        defer { turns.pass(on: workload.id) }
+        let successor = Successor(
+            isInstalled: try await other.installed(in: workload.namespace) != nil,
+            translates: try other.translates(in: workload.namespace))
+        let living = try await writer.retire(in: workload.namespace, for: successor)
+        let marked = try retireRouting(in: workload.namespace)
+        return living + marked == 0 ? .complete : .lingering(connections: living + marked)
+    }
+
+    /// Makes tracking fit the sockets where nothing of ours has seen to it until now.
+    private func matchSockets(
+        _ rules: RuleSet, in namespace: NetworkNamespace
+    ) throws(RedirectionError) {
+        let families = Set(AddressFamily.allCases)
+        guard try writer.translates(in: namespace) != families else { return }
+        let ports = rules.chains.flatMap(\.rules).compactMap { $0.action.verdict?.action.port }
+        try during("match tracked connections with sockets") { () throws(KernelError) in
+            do throws(KernelError) {
+                try ConnectionTracking.matchSockets(in: namespace, on: Set(ports))
+            } catch {
+                // A kernel that cannot list either has always lived with the difference.
+                guard error.saysNoSubsystem else { throw error }
+            }
+        }
     }
 
     package func installed(
         in workload: Workload
     ) async throws(RedirectionError) -> PlanFingerprint? {
         guard let plan = try await writer.installed(in: workload.namespace) else { return nil }
-        let routing = try Self.routing(in: workload.namespace)
+        let routing = try routing(in: workload.namespace)
         return routing == plan.routing ? plan.fingerprint : nil
     }
 
@@ -126,28 +168,54 @@ package actor IPTablesBackend: RedirectionBackend {
     nonisolated func routing(
         of workload: Workload
     ) throws(RedirectionError) -> RuleSet.Routing? {
-        try Self.routing(in: workload.namespace)
+        try routing(in: workload.namespace)
     }
 
-    private static func routing(
+    private nonisolated func routing(
         in namespace: NetworkNamespace
     ) throws(RedirectionError) -> RuleSet.Routing? {
         try during("read routing rules") { () throws(KernelError) in
-            try TransparentRouting.installed(in: namespace, for: .rules).map {
+            try TransparentRouting.installed(in: namespace, for: owner).map {
                 RuleSet.Routing(mark: $0.mark, table: $0.table)
             }
         }
     }
 
-    private static func route(
+    /// Whose routing it is, of this kind of rules.
+    nonisolated var owner: TransparentRouting.Owner { flavor.owner }
+
+    /// Removes the routing unless a socket's packets need it; answers how many do.
+    ///
+    /// A connection has the mark on both ends, the sidecar's and the application's: it counts once.
+    private func retireRouting(
+        in namespace: NetworkNamespace
+    ) throws(RedirectionError) -> Int {
+        guard let routing = try routing(in: namespace) else {
+            try route(nil, in: namespace)
+            return 0
+        }
+        let marked = try during("list sockets") { () throws(KernelError) in
+            let others = TransparentRouting.Owner.allCases.filter { $0 != owner }
+            for other in others {
+                let same = try TransparentRouting.installed(in: namespace, for: other)
+                if same?.mark == routing.mark, same?.table == routing.table { return 0 }
+            }
+            return try ConnectedSocket.all(in: namespace).count { $0.mark == routing.mark }
+        }
+        if marked == 0 { try route(nil, in: namespace) }
+        return (marked + 1) / 2
+    }
+
+    private func route(
         _ routing: RuleSet.Routing?, in namespace: NetworkNamespace
     ) throws(RedirectionError) {
         try during("write routing rules") { () throws(KernelError) in
+            let about = { (step: String) in ChangeLog.about(to: .routing, step) }
             guard let routing else {
-                return try TransparentRouting.remove(from: namespace, for: .rules)
+                return try TransparentRouting.remove(from: namespace, for: owner, about: about)
             }
             try TransparentRouting(mark: routing.mark, table: routing.table)
-                .install(in: namespace, for: .rules)
+                .install(in: namespace, for: owner, about: about)
         }
     }
 

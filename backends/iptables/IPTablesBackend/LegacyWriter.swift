@@ -13,7 +13,7 @@ struct LegacyWriter: RuleWriter {
     /// How long it waits for that lock.
     let patience: Duration
 
-    private typealias Place = (name: LegacyTable.Name, family: AddressFamily)
+    typealias Place = (name: LegacyTable.Name, family: AddressFamily)
 
     /// Every table it may have written to.
     private static let places: [Place] = AddressFamily.allCases.flatMap { family in
@@ -116,7 +116,7 @@ struct LegacyWriter: RuleWriter {
     ///
     /// Only one that the rules let pass may be missing here: a kernel without IPv6 tables
     /// passes IPv6 as it is.
-    private func families(of rules: RuleSet) throws(KernelError) -> Set<AddressFamily> {
+    func families(of rules: RuleSet) throws(KernelError) -> Set<AddressFamily> {
         var families = Set(AddressFamily.allCases)
         for table in rules.legacyTables() {
             do throws(KernelError) {
@@ -132,7 +132,7 @@ struct LegacyWriter: RuleWriter {
     /// The tables that are there, in the order in which what they hold is removed.
     ///
     /// Opening a table makes it, and a table that exists costs every packet a little.
-    private static func present() throws(KernelError) -> [Place] {
+    static func present() throws(KernelError) -> [Place] {
         var present: [Place] = []
         for place in places where try XTable.exists(place.name.rawValue, place.family) {
             present.append(place)
@@ -144,7 +144,7 @@ struct LegacyWriter: RuleWriter {
     ///
     /// All are changed or none: on an error those changed already are put back, the last first,
     /// by which traffic meets the same states as before in the opposite order.
-    private func edit(
+    func edit(
         _ changes: [(place: Place, wanted: LegacyTable?)]
     ) throws(KernelError) {
         var done: [(place: Place, before: LegacySnapshot)] = []
@@ -205,6 +205,7 @@ struct LegacyWriter: RuleWriter {
         for chain in ours { try table.flush(chain) }
         for chain in ours { try table.delete(chain) }
         try fill(&table)
+        ChangeLog.about(to: .rules, "write \(place.family) \(place.name)")
         // Of a table in which nothing changed, libiptc writes nothing.
         try table.commit()
         return before
@@ -228,7 +229,7 @@ struct LegacyWriter: RuleWriter {
     // MARK: Around it
 
     /// Runs `body` in the namespace, with the lock, alone in libiptc.
-    private func locked(
+    func locked(
         _ namespace: NetworkNamespace, _ step: String, _ body: () throws(KernelError) -> Void
     ) async throws(RedirectionError) {
         let lock = try await takeLock()
@@ -263,7 +264,7 @@ struct LegacyWriter: RuleWriter {
     }
 
     /// Collects what `body` finds in each table that is there.
-    private func reading<Found: Sendable>(
+    func reading<Found: Sendable>(
         _ namespace: NetworkNamespace, _ body: (Place) throws(KernelError) -> [Found]
     ) throws(RedirectionError) -> [Found] {
         try during("read legacy tables") { () throws(KernelError) in
@@ -280,14 +281,9 @@ struct LegacyWriter: RuleWriter {
 
 extension XTRule.Target {
     /// Whether it leads to a chain of ours.
-    fileprivate var leadsToUs: Bool {
-        switch self {
-        case .jump(let chain), .goto(let chain): chain.hasPrefix(LegacyTable.prefix)
-        default: false
-        }
-    }
+    fileprivate var leadsToUs: Bool { next?.hasPrefix(LegacyTable.prefix) ?? false }
 }
 
 extension LegacyTable {
-    fileprivate var place: (name: Name, family: AddressFamily) { (name, family) }
+    var place: (name: Name, family: AddressFamily) { (name, family) }
 }

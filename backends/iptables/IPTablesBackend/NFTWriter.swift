@@ -8,7 +8,7 @@ internal import SystemPackage
 
 /// Writes rule sets as the table `inet swerve`, each in one transaction.
 struct NFTWriter: RuleWriter {
-    private static let table = RuleSet.nftTable
+    static let table = RuleSet.nftTable
 
     /// Replaces the table's contents, never the table.
     ///
@@ -18,6 +18,7 @@ struct NFTWriter: RuleWriter {
     func write(_ rules: RuleSet, in namespace: NetworkNamespace) throws(RedirectionError) {
         do throws(KernelError) {
             var connection = try NFTConnection.open(in: namespace)
+            ChangeLog.about(to: .rules, "write table inet \(Self.table)")
             try Self.replace(rules.nftChains, by: &connection)
         } catch {
             let step = "write table inet \(Self.table)"
@@ -29,7 +30,7 @@ struct NFTWriter: RuleWriter {
 
     /// Whoever removes what we have just read, by `nft flush ruleset` say, makes the kernel
     /// answer `ENOENT` to our removing it, and nothing is changed; then we read again.
-    private static func replace(
+    static func replace(
         _ contents: [NFTChainContents], by connection: inout NFTConnection
     ) throws(KernelError) {
         for _ in 0..<9 {
@@ -72,6 +73,7 @@ struct NFTWriter: RuleWriter {
         var batch = NFTBatch(table: Self.table)
         batch.deleteTable()
         let encoded = batch.encode()
+        ChangeLog.about(to: .rules, "remove table inet \(Self.table)")
         try during("remove table inet \(Self.table)") { () throws(KernelError) in
             do throws(KernelError) {
                 var connection = try NFTConnection.open(in: namespace)

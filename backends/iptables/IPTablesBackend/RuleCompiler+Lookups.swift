@@ -5,8 +5,6 @@ internal import RedirectionModel
 /// Name lookups that go to the sidecar, of any family: the first row of the table.
 extension RuleCompiler {
     private static let everyFamily = Set(AddressFamily.allCases)
-    /// Where captured lookups over UDP are tracked; all else is in zone 0.
-    private static let zone: UInt16 = 1
 
     func lookups() -> RulePart {
         var part = RulePart()
@@ -34,7 +32,7 @@ extension RuleCompiler {
     /// meet the entry, and come back to the sidecar instead of reaching the server.
     func zones() -> RulePart {
         var part = RulePart()
-        let queries = queries(.udp, .zone(Self.zone))
+        let queries = queries(.udp, .zone(RuleSet.lookupZone))
         guard let dns = plan.dns, !queries.isEmpty else { return part }
         part.hook(.rawOutput, lookup(.udp, .jump(.zoneQueries)))
         part.chain(.zoneQueries, notCaptured(.udp, Self.everyFamily, .leave) + queries)
@@ -42,7 +40,7 @@ extension RuleCompiler {
         part.hook(
             .rawOutput,
             Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
-        part.chain(.zoneAnswers, [Rule(Self.everyFamily, nil, .zone(Self.zone), of: .udp)])
+        part.chain(.zoneAnswers, [Rule(Self.everyFamily, nil, .zone(RuleSet.lookupZone), of: .udp)])
         guard !virtual.isEmpty else { return part }
         part.hook(.rawPrerouting, lookup(.udp, .jump(.arrivingZone)))
         part.chain(.arrivingZone, [fromVirtual(.goto(.virtualZone))])

@@ -23,21 +23,24 @@ extension RuleSet {
         switch flavor {
         case .nft: RuleListing(nftChains)
         case .legacy:
-            RuleListing(
-                sections: legacyTables().flatMap { table in
-                    let hooked = table.name.builtIn.map { chain in
-                        (chain, table.jumps.filter { $0.chain == chain }.map(\.rule))
-                    }
-                    let chains = table.chains.keys.sorted().map { ($0, table.chains[$0] ?? []) }
-                    return (hooked + chains).filter { !$0.1.isEmpty }.map { chain, rules in
-                        RuleListing.Section(table.family, table.name, chain, rules)
-                    }
-                })
+            RuleListing(legacyTables())
         }
     }
 }
 
 extension RuleListing {
+    init(_ tables: [LegacyTable]) {
+        sections = tables.flatMap { table in
+            let hooked = table.name.builtIn.map { chain in
+                (chain, table.jumps.filter { $0.chain == chain }.map(\.rule))
+            }
+            let chains = table.chains.keys.sorted().map { ($0, table.chains[$0] ?? []) }
+            return (hooked + chains).filter { !$0.1.isEmpty }.map { chain, rules in
+                RuleListing.Section(table.family, table.name, chain, rules)
+            }
+        }
+    }
+
     init(_ contents: [NFTChainContents]) {
         sections = contents.map { content in
             Section(

@@ -31,6 +31,9 @@ package struct RuleSet: Hashable, Sendable {
     /// The bit of the tracking mark that says "handed to the sidecar"; the other bits are others'.
     static let rememberedMark: UInt32 = 0x2000_0000
 
+    /// Where captured lookups over UDP are tracked; all else is in zone 0.
+    static let lookupZone: UInt16 = 1
+
     package func chain(_ name: Chain.Name) -> Chain? { chains.first { $0.name == name } }
 
     /// The hooks by where they stand, in the order in which a packet comes by.

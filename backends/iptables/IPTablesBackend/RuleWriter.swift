@@ -13,6 +13,24 @@ protocol RuleWriter: Sendable {
     /// Removes whatever it wrote; there may be nothing.
     func erase(in namespace: NetworkNamespace) async throws(RedirectionError)
 
+    /// Redirects no new connection any more; answers how many still need what stays for them. With
+    /// none, nothing is left.
+    func retire(
+        in namespace: NetworkNamespace, for successor: Successor
+    ) async throws(RedirectionError) -> Int
+
+    /// The families that the kernel tracks and translates for the sake of what it wrote.
+    func translates(in namespace: NetworkNamespace) throws(RedirectionError)
+        -> Set<AddressFamily>
+
+    /// How what is there differs from what it would write, and what of others comes before it.
+    func drift(
+        from rules: RuleSet, _ isOn: Bool, in namespace: NetworkNamespace
+    ) async throws(RedirectionError) -> [Drift]
+
+    /// Whatever it wrote, in words, whole or not.
+    func remains(in namespace: NetworkNamespace) async throws(RedirectionError) -> [String]
+
     /// The plan whose rules are there, all of them; `nil` for none or a part.
     func installed(
         in namespace: NetworkNamespace
@@ -70,6 +88,9 @@ extension Mechanism {
 }
 
 extension KernelError {
+    /// Conclusive: the kernel has nothing of the kind; nfnetlink says it with `EINVAL`.
+    var saysNoSubsystem: Bool { saysMissing || errno == .invalidArgument }
+
     /// Conclusive: the kernel has no such table, module, family or expression.
     var saysMissing: Bool {
         let conclusive: [Errno] = [

@@ -38,6 +38,11 @@ package struct NFTConnection: ~Copyable {
         }
     }
 
+    /// Whether there is an `inet` table of the name; it may be empty.
+    package mutating func hasTable(_ table: String) throws(KernelError) -> Bool {
+        try !dump(NFT_MSG_GETTABLE, table).isEmpty
+    }
+
     /// What a rule in the kernel says of itself.
     package struct InstalledRule: Hashable, Sendable {
         package let chain: String
@@ -55,18 +60,26 @@ package struct NFTConnection: ~Copyable {
     mutating func dump(
         _ type: nf_tables_msg_types, _ table: String, _ part: (type: Int, name: String)? = nil
     ) throws(KernelError) -> [[NetlinkAttribute]] {
-        var message = NetlinkMessage(
-            Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
-            flags: NLM_F_REQUEST | NLM_F_DUMP)
-        message.add(header: nfgenmsg(nfgen_family: NFTBatch.inet, version: 0, res_id: 0))
-        // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
-        message.add(Int(NFTA_RULE_TABLE.rawValue), table)
-        if let part { message.add(part.type, part.name) }
-        let replies = try socket.dump(message, "list nf_tables table \(table)")
+        let replies = try dumpMessages(type, family: NFTBatch.inet, table: table, part: part)
         // Kernels differ in whether they filter by table, so it is done again here.
         return replies.map { $0.netlinkAttributes(from: 20) }.filter { attributes in
             attributes.contains { $0.type == 1 && String(netlink: $0.value) == table }
         }
+    }
+
+    /// Asks for all objects of a kind, of one table or of every one; family 0 is any.
+    mutating func dumpMessages(
+        _ type: nf_tables_msg_types, family: UInt8, table: String?,
+        part: (type: Int, name: String)?
+    ) throws(KernelError) -> [[UInt8]] {
+        var message = NetlinkMessage(
+            Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
+            flags: NLM_F_REQUEST | NLM_F_DUMP)
+        message.add(header: nfgenmsg(nfgen_family: family, version: 0, res_id: 0))
+        // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
+        if let table { message.add(Int(NFTA_RULE_TABLE.rawValue), table) }
+        if let part { message.add(part.type, part.name) }
+        return try socket.dump(message, "list nf_tables\(table.map { " table \($0)" } ?? "")")
     }
 }
 

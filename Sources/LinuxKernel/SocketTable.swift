@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLibMNL
+package import RedirectionModel
+
+/// A TCP socket that is connected, or about to be, as sock_diag(7) lists it.
+package struct ConnectedSocket: Hashable, Sendable {
+    package let local: Endpoint
+    package let remote: Endpoint
+    /// `SO_MARK`.
+    package let mark: UInt32
+
+    /// All those of the namespace, whoever has them; not what only waits to be forgotten.
+    package static func all(
+        in namespace: NetworkNamespace
+    ) throws(KernelError) -> [ConnectedSocket] {
+        var netlink = try NetlinkSocket.open(.sockets, in: namespace)
+        var sockets: [ConnectedSocket] = []
+        for family in AddressFamily.allCases {
+            var message = NetlinkMessage(
+                Int(SOCK_DIAG_BY_FAMILY), flags: NLM_F_REQUEST | NLM_F_DUMP)
+            var request = inet_diag_req_v2()
+            request.sdiag_family = family.domain
+            request.sdiag_protocol = 6
+            request.idiag_states = states
+            message.add(header: request)
+            sockets += try netlink.dump(message, "list \(family) sockets")
+                .compactMap(ConnectedSocket.init)
+        }
+        return sockets
+    }
+
+    /// A bit for each of `enum tcp_state`; not TIME_WAIT (6), CLOSE (7), LISTEN (10).
+    private static let states: UInt32 = 0x1ffe & ~(1 << 6 | 1 << 7 | 1 << 10)
+
+    private init?(_ reply: [UInt8]) {
+        // struct inet_diag_msg, after the header's 16 bytes: family, state, timer, retransmissions,
+        // then both ports, both addresses in 16 bytes each, and more; 72 bytes in all.
+        guard reply.count >= 16 + 72 else { return nil }
+        func port(_ offset: Int) -> UInt16 {
+            UInt16(reply[offset]) << 8 | UInt16(reply[offset + 1])
+        }
+        let size = reply[16] == AddressFamily.ipv4.domain ? 4 : 16
+        guard let local = IPAddress(wireBytes: reply[24..<(24 + size)]),
+            let remote = IPAddress(wireBytes: reply[40..<(40 + size)])
+        else { return nil }
+        self.local = Endpoint(local, port(20))
+        self.remote = Endpoint(remote, port(22))
+        let attributes = reply.netlinkAttributes(from: 16 + 72)
+        mark =
+            attributes.first { $0.type == Int(INET_DIAG_MARK) }?
+            .value.loadInteger(at: 0, as: UInt32.self) ?? 0
+    }
+}
