@@ -76,6 +76,18 @@ package enum Backends {
         }
     }
 
+    /// Why a mechanism cannot be the workload's whatever the plan is, or `nil`.
+    package static func refusal(of workload: Workload, by mechanism: Mechanism) -> String? {
+        switch mechanism {
+        case .ebpf:
+            guard workload.cgroup == nil, IdentityMethod.preferred(below: .none) == .attachment
+            else { return nil }
+            return "on this kernel it has to be told the workload's cgroup"
+        case .nft, .legacy:
+            return workload.scope == .cgroup ? "it goes by network namespaces, not cgroups" : nil
+        }
+    }
+
     /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
     package static func inspector(
         of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod

@@ -26,9 +26,12 @@ package actor NodeMechanisms: MechanismSource {
         _ wish: Wish, for plan: RedirectionPlan, in workload: Workload
     ) async throws(EngineError) -> Choice {
         do {
-            return try Backends.choose(
-                wish, for: plan, inbound: inbound,
-                beside: Backends.others(around: workload, attachingTo: node.cgroup))
+            let others = Backends.others(around: workload, attachingTo: node.cgroup)
+            let inbound = inbound
+            return try Backends.choose(wish, beside: others) { mechanism in
+                Backends.refusal(of: workload, by: mechanism)
+                    ?? Backends.inspector(of: mechanism, inbound: inbound).refusal(of: plan)
+            }
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {
@@ -51,7 +54,13 @@ package actor NodeMechanisms: MechanismSource {
     }
 
     /// Rules are asked for anew each time; pins are locked, and what is in them is remembered.
-    package func letGo() { made[.ebpf] = nil }
+    package func letGo() async {
+        // Finished flows are swept by whoever is there; one that fails comes later.
+        if inbound == .trafficControl, let programs = made[.ebpf] as? EBPFBackend {
+            try? await programs.sweep()
+        }
+        made[.ebpf] = nil
+    }
 
     package func forget(allBut workloads: [Workload]) async throws(RedirectionError) {
         // Rules go with their namespace; and where nothing was pinned, nothing is kept.

@@ -39,6 +39,8 @@ package final class RunningProgram: Sendable {
     private let limit: ChildProcess
     private let input: Mutex<OwnedDescriptor?>
     private let output: OwnedDescriptor
+    /// Once it has ended, its number may be another's.
+    private let hasEnded = Mutex(false)
 
     /// Starts it; with `joiningErrors`, what it complains about is among its lines.
     package init(
@@ -81,7 +83,7 @@ package final class RunningProgram: Sendable {
     /// Ends the program's input, and waits for its end.
     package func finish(within patience: Duration = .seconds(60)) throws(KernelError) -> Int? {
         input.withLock { $0 = nil }
-        return try limit.waitForExit(within: patience)
+        return try wait(patience)
     }
 
     /// Passed on to the program.
@@ -93,12 +95,16 @@ package final class RunningProgram: Sendable {
         for child in children.split(separator: " ").compactMap({ Int32($0) }) {
             try ProcessIdentity(running: child)?.signal(.kill)
         }
-        _ = try limit.waitForExit(within: .seconds(60))
+        _ = try wait(.seconds(60))
+    }
+
+    private func wait(_ patience: Duration) throws(KernelError) -> Int? {
+        let status = try limit.waitForExit(within: patience)
+        if status != nil { hasEnded.withLock { $0 = true } }
+        return status
     }
 
     deinit {
-        if (try? limit.exitStatus()) == .some(nil) {
-            try? kill()
-        }
+        if !hasEnded.withLock({ $0 }) { try? kill() }
     }
 }

@@ -17,14 +17,9 @@ package actor NodeAgent {
     package let engine: Engine
     private let period: Duration
     private let logger: Logger
-    private let wakes: AsyncStream<Wake>
-    private let waker: AsyncStream<Wake>.Continuation
-
-    /// A reason to look.
-    private enum Wake: Sendable {
-        case time
-        case change(Workload.ID)
-    }
+    /// Reasons to look; today the clock is the only one.
+    private let wakes: AsyncStream<Void>
+    private let waker: AsyncStream<Void>.Continuation
 
     package init(
         state: String, _ mechanisms: any MechanismSource, drift: DriftResponse,
@@ -35,7 +30,7 @@ package actor NodeAgent {
             state: state, mechanisms, drift: drift, hooks: Engine.Hooks(event: log))
         self.period = period
         self.logger = logger
-        (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
+        (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
     /// Runs until the task is canceled; what is being done to a workload then comes to its end.
@@ -50,26 +45,19 @@ package actor NodeAgent {
         let clock = Task { [waker, period] in
             while !Task.isCancelled {
                 try await Task.sleep(for: period)
-                waker.yield(.time)
+                waker.yield()
             }
         }
         defer { clock.cancel() }
         await withTaskCancellationHandler {
-            for await wake in wakes {
-                await look(wake)
+            for await _ in wakes {
                 if Task.isCancelled { break }
+                _ = await engine.reconcile()
             }
         } onCancel: { [waker] in
             waker.finish()
         }
         logger.notice("ending; every workload stays as it is")
-    }
-
-    private func look(_ wake: Wake) async {
-        switch wake {
-        case .time: _ = await engine.reconcile()
-        case .change(let id): try? await engine.reconcile(id)
-        }
     }
 }
 

@@ -27,14 +27,6 @@ extension Engine {
         }
     }
 
-    /// Looks after one workload, as `reconcile` does after all.
-    package func reconcile(_ id: Workload.ID) async throws(EngineError) {
-        try await exclusively(id) { () async throws(EngineError) in
-            try await settle(id)
-            try await check(id, after: .time)
-        }
-    }
-
     private func each(
         _ body: @escaping @Sendable (Workload.ID) async throws(EngineError) -> Void
     ) async -> [Workload.ID: EngineError] {

@@ -222,17 +222,10 @@ extension Engine {
     private func refuseNode(_ workload: Workload) throws(EngineError) {
         do throws(RedirectionError) {
             try workload.refuseOwnNamespace()
+            try workload.refuseOwnCgroup()
         } catch {
             throw .redirection(error)
         }
-        guard let cgroup = workload.cgroup else { return }
-        let isRoot: Bool
-        do throws(KernelError) {
-            isRoot = try cgroup.open().inode() == Cgroup.root().open().inode()
-        } catch {
-            throw .unreachable(workload.id, error)
-        }
-        if isRoot { throw .wholeNode(workload.id, cgroup: cgroup.path) }
     }
 
     private func choose(

@@ -37,8 +37,6 @@ package enum EngineError: Error, Hashable {
     case unreachable(Workload.ID, KernelError)
     /// The id belongs to another workload, which is still there.
     case taken(Workload.ID, by: WorkloadPlace)
-    /// A cgroup that holds the node, not a workload.
-    case wholeNode(Workload.ID, cgroup: String)
     /// Another process is changing workloads, and does not come to an end.
     case busy(lock: String)
     case failed(String)
@@ -59,9 +57,6 @@ extension EngineError: CustomStringConvertible {
         case .taken(let id, let place):
             "\"\(id)\" is the workload in \(place.cgroup ?? place.namespace) already: give another "
                 + "--name, or `swerve remove \(id)` first"
-        case .wholeNode(let id, let cgroup):
-            "\(id) would be \(cgroup), the cgroup of the whole node, which is never redirected; "
-                + "a workload needs a cgroup of its own"
         case .busy(let lock):
             "another process is changing workloads (it has the lock \(lock)): try again"
         case .failed(let reason): reason
