@@ -102,16 +102,18 @@ package enum Backends {
     /// A node's own instance, for the workloads below `node`.
     ///
     /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
-    /// machine's, which this would make and leave where no iptables is installed. With `pins`, what
-    /// eBPF has in the kernel outlives the process.
+    /// machine's, which this would make and leave where no iptables is installed. Inbound by socket
+    /// lookup becomes inbound by tc where the ceiling of `features`, or the kernel, has none. With
+    /// `pins`, what eBPF has in the kernel outlives the process.
     package static func make(
         _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String,
-        pins: String? = nil
+        below features: FeatureCeiling = .none, pins: String? = nil
     ) async throws(RedirectionError) -> any RedirectionBackend {
         switch mechanism {
         case .ebpf:
             try await EBPFBackend.load(
-                attachingTo: node, inbound: inbound, pins: pins.map { BPFPins(in: $0) })
+                attachingTo: node, inbound: inbound.permitted(below: features), below: features,
+                pins: pins.map { BPFPins(in: $0) })
         case .nft: IPTablesBackend(.nft)
         case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
         }
