@@ -26,7 +26,9 @@ package actor NodeMechanisms: MechanismSource {
         _ wish: Wish, for plan: RedirectionPlan, in workload: Workload
     ) async throws(EngineError) -> Choice {
         do {
-            return try Backends.choose(wish, for: plan, inbound: inbound)
+            return try Backends.choose(
+                wish, for: plan, inbound: inbound,
+                beside: Backends.others(around: workload, attachingTo: node.cgroup))
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {

@@ -65,6 +65,10 @@ struct WorkloadView: Encodable {
     let mode: String
     let mechanism: Mechanism?
     let reason: String
+    /// What was passed over for the mechanism, and why.
+    let passedOver: [PassedOver]
+    /// What of others' decides before it.
+    let others: [ForeignHook]
     /// The plan's fingerprint.
     let plan: String
     /// Mechanisms that stay for the sake of old connections.
@@ -85,6 +89,8 @@ struct WorkloadView: Encodable {
         mode = record.mode.rawValue
         mechanism = record.mechanism
         reason = record.reason
+        passedOver = record.choice?.passedOver ?? []
+        others = record.choice?.others ?? []
         plan = "\(record.plan.fingerprint)"
         retiring = record.retiring
         drift = record.drift.map { "\($0)" }
@@ -116,6 +122,7 @@ struct WorkloadView: Encodable {
         if !retiring.isEmpty {
             Console.say("retiring   \(retiring.map(\.rawValue).joined(separator: ", "))")
         }
+        for hook in others { Console.say("others     \(hook)") }
         for difference in drift { Console.say("drift      \(difference)") }
         for count in driftCounts {
             Console.say("so far     \(count.mechanism) \(count.kind.rawValue): \(count.count)")

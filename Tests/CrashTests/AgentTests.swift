@@ -117,6 +117,35 @@ import Testing
         }
     }
 
+    /// How often: `SWERVE_CYCLES`, or few enough for every run of the tests.
+    private static var cycles: Int {
+        ProcessInfo.processInfo.environment["SWERVE_CYCLES"].flatMap { Int($0) } ?? 5
+    }
+
+    @Test(.timeLimit(.minutes(30)), arguments: Mechanism.allCases)
+    func `no connection notices that agents are killed`(_ mechanism: Mechanism) async {
+        await #expect(processExitsWith: .success) { [mechanism] in
+            try await EngineNode.with { node in
+                let apply = try node.host(["apply", "\(mechanism)", node.planFile(.own)])
+                #expect(apply.status == 0, "\(apply.output)")
+                let outcome = try await TrafficLoad(node.pod).run {
+                    for _ in 0..<Self.cycles {
+                        let agent = try Self.agent(node)
+                        try await Task.sleep(for: .milliseconds(Int.random(in: 0...200)))
+                        try agent.kill()
+                    }
+                }
+                print("\(mechanism), \(Self.cycles) agents killed\n\(outcome.summary)")
+                #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
+                for direction in Direction.allCases {
+                    #expect(outcome.blocks[direction, default: 0] > 100)
+                    #expect(outcome.probes[direction, default: 0] > 10)
+                }
+                try Self.remove(node)
+            }
+        }
+    }
+
     @Test func `what the daemon is told wrongly is named`() throws {
         let cases: [([String], String)] = [
             (["--period", "0"], "--period 0"), (["--drift", "ignore"], "'ignore'"),

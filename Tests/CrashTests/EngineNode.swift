@@ -107,6 +107,8 @@ struct Leavings: Equatable {
     let programs: String
     let pins: [String]
     let state: [String]
+    /// What is in the maps of plans, connections and counts.
+    let entries: String
     /// The sysctl of transparent inbound.
     let acceptsMarks: String
 
@@ -131,6 +133,7 @@ struct Leavings: Equatable {
         pins = try StockTool.run(
             "find", node.directory + "/bpf", "-mindepth", "1", "-type", "f", in: .current()
         ).output.split(separator: "\n").map(String.init).sorted()
+        entries = try Self.entries(of: node)
         state = ["workloads", "journal"].flatMap { part in
             Directory(path: node.state + "/" + part).names().map { "\(part)/\($0)" }
         }
@@ -138,6 +141,19 @@ struct Leavings: Equatable {
 }
 
 extension Leavings {
+    /// As bpftool shows them, a map after the other.
+    private static func entries(of node: EngineNode) throws -> String {
+        let maps = try StockTool.run(
+            "find", node.pins, "-path", "*/maps/*", in: .current()
+        ).output.split(separator: "\n").map(String.init).sorted()
+        // Failures are counted for the node; the others hold sockets, and go with them.
+        let lasting = ["stats", "sockets", "listening"]
+        let dumps = maps.filter { map in !lasting.contains { map.contains($0) } }
+            .map { "map dump pinned \($0)\n" }.joined()
+        return try StockTool.run("bpftool", "batch", "file", "-", input: dumps, in: .current())
+            .output
+    }
+
     /// What one has and the other has not, for people.
     func difference(from other: Leavings) -> String {
         func lines(_ leavings: Leavings) -> [String] {

@@ -82,7 +82,8 @@ private struct MemoryMechanisms: MechanismSource {
             Assessment(
                 mechanism,
                 refusing.contains(mechanism)
-                    ? [report("luck", since: "9.9", .no("none"))] : [])
+                    ? [report("luck", since: "9.9", .no("none"))]
+                    : [])
         }
         do throws(ChoiceError) {
             return try RedirectionEngine.choose(

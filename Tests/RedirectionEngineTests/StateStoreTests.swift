@@ -19,7 +19,10 @@ import Testing
         let place = WorkloadPlace(id: id, namespace: "/proc/self/ns/net")
         var record = WorkloadRecord(
             place, try WorkloadIdentity(of: try place.open()), mode: .auto, plan: plan,
-            mechanism: .nft, reason: "because", touched: [.ebpf])
+            choice: Choice(
+                mechanism: .nft, reason: "because",
+                passedOver: [PassedOver(.ebpf, .kernel, "no luck")]),
+            touched: [.ebpf])
         _ = record.note([Drift(.missing, .rules, "rule 3")], of: .nft)
         return record
     }

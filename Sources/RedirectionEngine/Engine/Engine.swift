@@ -76,8 +76,8 @@ package actor Engine {
             }
             let choice = try await choose(mode, plan, workload)
             let record = WorkloadRecord(
-                place, identity, mode: mode, plan: plan, mechanism: choice?.mechanism,
-                reason: choice?.reason ?? "mode \(PolicyMode.none)", touched: old?.touched ?? [])
+                place, identity, mode: mode, plan: plan, choice: choice,
+                touched: old?.touched ?? [])
             return try await replace(old, with: record, in: workload)
         }
     }
@@ -94,9 +94,7 @@ package actor Engine {
             var record = old
             let choice = try await choose(mode, old.plan, workload)
             record.mode = mode
-            record.mechanism = choice?.mechanism
-            record.reason = choice?.reason ?? "mode \(PolicyMode.none)"
-            if let mechanism = choice?.mechanism { record.touched.insert(mechanism) }
+            record.choose(choice)
             return try await replace(old, with: record, in: workload)
         }
     }

@@ -13,10 +13,8 @@ package struct WorkloadRecord: Hashable, Sendable, Codable, Identifiable {
     /// What the operator asked for.
     package var mode: PolicyMode
     package var plan: RedirectionPlan
-    /// What carries the plan out; `nil` when nothing is redirected.
-    package var mechanism: Mechanism?
-    /// Why it is that one.
-    package var reason: String
+    /// What carries the plan out, and why it is that; `nil` when nothing is redirected.
+    package private(set) var choice: Choice?
     /// Every mechanism that may have something in the kernel for the workload.
     package var touched: Set<Mechanism>
     /// How the kernel differed when it was last looked at.
@@ -25,6 +23,12 @@ package struct WorkloadRecord: Hashable, Sendable, Codable, Identifiable {
     package var driftCounts: [DriftCount] = []
 
     package var id: Workload.ID { place.id }
+    package var mechanism: Mechanism? { choice?.mechanism }
+
+    /// Why it is that mechanism, or none.
+    package var reason: String {
+        choice?.reason ?? (mode == .none ? "mode none" : "the plan is off")
+    }
 
     /// Mechanisms that linger for the sake of old connections.
     package var retiring: [Mechanism] {
@@ -33,15 +37,20 @@ package struct WorkloadRecord: Hashable, Sendable, Codable, Identifiable {
 
     package init(
         _ place: WorkloadPlace, _ identity: WorkloadIdentity, mode: PolicyMode,
-        plan: RedirectionPlan, mechanism: Mechanism?, reason: String, touched: Set<Mechanism> = []
+        plan: RedirectionPlan, choice: Choice?, touched: Set<Mechanism> = []
     ) {
         self.place = place
         self.identity = identity
         self.mode = mode
         self.plan = plan
-        self.mechanism = mechanism
-        self.reason = reason
-        self.touched = touched.union([mechanism].compactMap(\.self))
+        self.touched = touched
+        choose(choice)
+    }
+
+    /// Has another mechanism carry the plan out; the one before is still touched.
+    package mutating func choose(_ choice: Choice?) {
+        self.choice = choice
+        if let choice { touched.insert(choice.mechanism) }
     }
 
     /// Takes note of what differs now; returns what did not differ at the last look.
