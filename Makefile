@@ -19,8 +19,8 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists test prove fuzz check \
-	kernel-support test-kernels \
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists bench-start test prove \
+	fuzz check kernel-support test-kernels \
 	fmt lint clean install
 .DEFAULT_GOAL := help
 
@@ -42,6 +42,7 @@ bpf: ## compile the BPF programs
 
 build: bpf ## build the products
 	$(Q)swift build $(SWIFT_FLAGS) --product swerve
+	$(Q)swift build $(SWIFT_FLAGS) --product swerve-cni
 
 build-tests: bpf
 	$(Q)swift build $(SWIFT_FLAGS) --build-tests
@@ -52,6 +53,12 @@ demo: deps build ## show every mechanism at work, on this machine (root)
 bench-lists: deps bpf ## what longer lists cost, by mechanism (root, release build)
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product TrafficBench
 	$(Q)$(SUDO) .build/release/TrafficBench lists $(BENCH_ARGS)
+
+bench-start: deps-test bpf ## how long a runtime waits for the plugin to start and end (release build)
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product TrafficBench
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni
+	$(Q).build/release/TrafficBench start .build/release/swerve-cni /usr/lib/cni/portmap \
+		/usr/lib/cni/loopback $(BENCH_ARGS)
 
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test
@@ -82,5 +89,6 @@ clean: ## remove everything that was built
 	$(Q)$(MAKE) -C bpf clean
 	$(Q)rm -rf .build .build-fuzz .build-tools
 
-install: build ## copy swerve into PREFIX/bin
+install: build ## copy swerve into PREFIX/bin, the CNI plugin into PREFIX/libexec/swerve
 	$(Q)install -D -m 0755 .build/debug/swerve $(DESTDIR)$(PREFIX)/bin/swerve
+	$(Q)install -s -D -m 0755 .build/debug/swerve-cni $(DESTDIR)$(PREFIX)/libexec/swerve/swerve-cni

@@ -151,7 +151,8 @@ let package = Package(
                 .unsafeFlags([
                     "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections",
                     "-Xlinker", "--icf=safe",
-                ])
+                ]),
+                .unsafeFlags(["-Xlinker", "--strip-all"], .when(configuration: .release)),
             ]),
 
         // Our place in a node's network configuration.

@@ -26,7 +26,7 @@ package struct ConfigurationChain: Sendable {
 
     /// Puts our entry where it belongs, if it is not there; changes nothing if it is.
     package func install() throws(KernelError) -> ChainReport {
-        var changed = false
+        var changed = try recover()
         for _ in 0..<Self.attempts {
             var report = ChainReport()
             guard let file = firstUsable(&report) else { return report }
@@ -63,6 +63,29 @@ package struct ConfigurationChain: Sendable {
             }
         }
         throw KernelError("uninstall from \(directory)", .resourceTemporarilyUnavailable)
+    }
+
+    /// Brings back what an interrupted change has left put aside, if that is somebody's newer file.
+    ///
+    /// An exchange puts ours in place, and what was there aside, to be compared. If nobody compared,
+    /// it is newer than ours when it is not what ours was made from.
+    private func recover() throws(KernelError) -> Bool {
+        var changed = false
+        for name in ConfigurationFile.names(in: directory) where name.hasSuffix(".conflist") {
+            let path = ConfigurationFile.followed(directory + "/" + name)
+            let aside = FileReplacement.aside(path)
+            guard let left = try? FileContent.read(aside).bytes else { continue }
+            if let leftText = ChainText(left), leftText.entry == nil,
+                let current = try? FileContent.read(path).bytes, let text = ChainText(current),
+                text.entry != nil, text.withoutOurs() != left
+            {
+                try FileReplacement.move(aside, to: path)
+                changed = true
+            } else {
+                try FileReplacement.remove(aside)
+            }
+        }
+        return changed
     }
 
     private enum Step {

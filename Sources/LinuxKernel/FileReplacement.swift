@@ -22,6 +22,11 @@ package struct FileContent: Sendable {
         return FileContent(
             bytes: try file.readAll(), inode: try file.inode(), mode: mode & 0o7777, owner: owner)
     }
+
+    /// Whether another file says the same to the same readers.
+    package func isSame(as other: FileContent) -> Bool {
+        mode == other.mode && owner == other.owner && bytes == other.bytes
+    }
 }
 
 /// Others' files, changed so that at every instant the old or the new is there, whole.
@@ -88,7 +93,8 @@ package enum FileReplacement {
     /// How the hidden files end that a change leaves only if it is interrupted.
     package static let asideSuffix = ".swerve-new"
 
-    private static func aside(_ path: String) -> String {
+    /// The hidden file beside `path` that a change goes through.
+    package static func aside(_ path: String) -> String {
         let slash = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
         return path[..<slash] + "." + path[slash...] + asideSuffix
     }

@@ -10,7 +10,7 @@ struct TrafficBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "traffic-bench",
         abstract: "Measure what redirection costs, mechanism by mechanism (root).",
-        subcommands: [ListsCommand.self])
+        subcommands: [ListsCommand.self, StartCommand.self])
 }
 
 /// `traffic-bench lists`: what longer lists cost, at apply and at connect.
@@ -48,5 +48,28 @@ struct ListsCommand: AsyncParsableCommand {
         let bench = ListBench(lengths: lengths, rounds: rounds, connections: connections)
         let results = try await bench.run()
         print(results.markdown)
+    }
+}
+
+/// `traffic-bench start`: what a runtime waits for a plugin, from exec to exit.
+struct StartCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "start",
+        abstract: "Start CNI plugins with VERSION, which asks nobody, and wait for their end.")
+
+    @Argument(help: "The plugins to compare.")
+    var programs: [String]
+
+    @Option(help: "How many rounds, through all of them in turn.")
+    var rounds = 50
+
+    func validate() throws {
+        guard (3...10_000).contains(rounds) else {
+            throw ValidationError("--rounds \(rounds): give a number from 3 to 10000")
+        }
+    }
+
+    func run() throws {
+        print(try StartBench(programs: programs, rounds: rounds).run())
     }
 }

@@ -139,6 +139,40 @@ import Testing
         }
     }
 
+    @Test func `what an interrupted change has put aside is brought back if it is newer`() throws {
+        let directory = try ConfigurationDirectory()
+        let name = "10-flannel.conflist"
+        let aside = "." + name + ".swerve-new"
+        try directory.overwrite(name, ConfigurationDirectory.flannel(1))
+        _ = try directory.chain.install()
+        let ours = try #require(directory[name])
+        // Killed between the exchange and the look: somebody's second generation is aside.
+        try directory.overwrite(aside, ConfigurationDirectory.flannel(2))
+        #expect(try directory.chain.install().changed)
+        #expect(directory.types(name)?.last == "swerve-cni")
+        // Killed before the exchange, or with what ours was made from aside: nothing is lost.
+        for harmless in [ours, ConfigurationDirectory.flannel(2), "{", ""] {
+            try directory.overwrite(aside, harmless)
+            #expect(try directory.chain.install().changed == false)
+            #expect(Array(directory.files.keys) == [name])
+        }
+        _ = try directory.chain.uninstall()
+        #expect(directory.files == [name: ConfigurationDirectory.flannel(2)])
+    }
+
+    @Test func `the program is copied whole, once, and runs`() throws {
+        let directory = try ConfigurationDirectory()
+        let program = PluginProgram(in: directory.path)
+        #expect(try program.install(from: PluginProcess.ours))
+        #expect(try program.install(from: PluginProcess.ours) == false)
+        var installed = PluginProcess("VERSION")
+        installed.program = directory.path + "/swerve-cni"
+        #expect(try installed.run(JSON.object([])).status == 0)
+        try program.uninstall()
+        try program.uninstall()
+        #expect(directory.files.isEmpty)
+    }
+
     @Test func `a node's layout is known by its directories`() throws {
         let root = "/tmp/swerve-root-\(UInt32.random(in: 0 ... .max))"
         defer { try? FileManager.default.removeItem(atPath: root) }
