@@ -132,6 +132,9 @@ let package = Package(
                 "SeededRandom", systemPackage,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
+        library(
+            "TestedMechanisms",
+            ["EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine"]),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -148,6 +151,7 @@ let package = Package(
             [
                 "EBPFBackend", "Equivalence", "EquivalenceRig", "IPTablesBackend",
                 "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "TestedMechanisms",
             ]),
         tests(
             "PolicyFileTests",
@@ -170,14 +174,14 @@ let package = Package(
         tests(
             "EBPFBackendTests",
             [
-                "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "CBPFObjects", "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF",
+                "LinuxKernel", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         tests(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "TestedMechanisms", systemPackage,
             ]),
         tests(
             "LabTests",

@@ -59,13 +59,20 @@ package enum Backends {
             refusal: refusal)
     }
 
-    /// The mechanism to use for a plan; `inbound` is how eBPF would take inbound connections.
+    /// The mechanism to use for a plan, and for a workload if it is known which; `inbound` is how
+    /// eBPF would take inbound connections.
     package static func choose(
-        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod,
-        below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = []
+        _ wish: Wish, for plan: RedirectionPlan, in workload: Workload? = nil,
+        inbound: InboundMethod, below ceiling: FeatureCeiling = .none,
+        beside others: [ForeignHook] = []
     ) throws -> Choice {
         try choose(wish, below: ceiling, beside: others) { mechanism in
-            inspector(of: mechanism, inbound: inbound).refusal(of: plan)
+            if mechanism == .ebpf, let workload,
+                let obstacle = EBPFBackend.obstacle(to: workload, below: ceiling)
+            {
+                return obstacle
+            }
+            return inspector(of: mechanism, inbound: inbound).refusal(of: plan)
         }
     }
 
@@ -85,10 +92,12 @@ package enum Backends {
     /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
     /// machine's, which this would make and leave where no iptables is installed.
     package static func make(
-        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String
+        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod,
+        below ceiling: FeatureCeiling = .none, lockFile: String
     ) async throws -> any RedirectionBackend {
         switch mechanism {
-        case .ebpf: try await EBPFBackend.load(attachingTo: node, inbound: inbound)
+        case .ebpf:
+            try await EBPFBackend.load(attachingTo: node, inbound: inbound, below: ceiling)
         case .nft: IPTablesBackend(.nft)
         case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
         }

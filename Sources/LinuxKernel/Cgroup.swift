@@ -25,11 +25,17 @@ package struct Cgroup: Hashable, Sendable {
         throw KernelError("find cgroup2 in /proc/self/mountinfo", .noSuchFileOrDirectory)
     }
 
-    /// The one our own process lives in, from the line `0::/path` (cgroups(7)).
-    package static func current() throws(KernelError) -> Cgroup {
-        let lines = try readFile("/proc/self/cgroup").split(separator: "\n")
+    /// The one our own process lives in.
+    package static func current() throws(KernelError) -> Cgroup { try inside("/proc/self/cgroup") }
+
+    /// The one the calling thread lives in: the process's, or a threaded one below it.
+    static func ofThread() throws(KernelError) -> Cgroup { try inside("/proc/thread-self/cgroup") }
+
+    /// Reads the line `0::/path` (cgroups(7)).
+    private static func inside(_ file: String) throws(KernelError) -> Cgroup {
+        let lines = try readFile(file).split(separator: "\n")
         guard let line = lines.first(where: { $0.hasPrefix("0::/") }) else {
-            throw KernelError("find this process in /proc/self/cgroup", .noSuchProcess)
+            throw KernelError("find this process in \(file)", .noSuchProcess)
         }
         let name = line.dropFirst("0::/".count)
         return name.isEmpty ? try root() : try root().child(String(name))

@@ -4,6 +4,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Unmodified proxies serve redirected connections, whatever redirects them.

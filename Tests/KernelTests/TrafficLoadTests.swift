@@ -5,6 +5,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// The load that switches are judged by: it finds nothing where nothing is wrong, and each mistake.

@@ -5,11 +5,12 @@ import EquivalenceRig
 import KernelTestSupport
 import LinuxKernel
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Every mechanism does what the model says, shown by live traffic; docs/equivalence.md.
 @Suite(.requiresKernel) struct ProofTests {
-    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: ProofSettings.mechanisms)
+    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: TestedMechanism.allCases)
     func `live traffic meets the verdicts of the model`(_ mechanism: ProvenMechanism) async throws {
         let file = TemporaryFile()
         await #expect(processExitsWith: .success) { [mechanism, report = file.path as String] in
@@ -20,7 +21,8 @@ import Testing
                     settings.policies, lanes: settings.lanes, reporting: log.progress
                 ) {
                     KernelSubject(
-                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup))
+                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup),
+                        deviations: mechanism.deviations)
                 }
                 try log.conclude(tally, found)
                 #expect(found == nil)

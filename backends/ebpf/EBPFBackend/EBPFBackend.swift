@@ -27,7 +27,10 @@ package actor EBPFBackend: RedirectionBackend {
         let set: UInt32
         let inboundPort: UInt16
         let routing: TransparentRouting?
-        let inbound: InboundAttachment
+        /// Nothing for a workload that is a cgroup.
+        let inbound: InboundAttachment?
+        /// The programs on its cgroup, where it is known by that.
+        let attached: CgroupInstallation?
     }
 
     private init(
@@ -42,15 +45,25 @@ package actor EBPFBackend: RedirectionBackend {
 
     /// Loads the programs and attaches them to `cgroup`, next to other people's.
     ///
-    /// `owners` is the best the kernel has where it is not given. `rewriting` is for tests: the
-    /// faults of a compiler can be had by compiling another plan than the one that was asked for.
+    /// `inbound` and `owners` are the best the kernel has below the ceiling of `features`, where
+    /// they are not given. Where the kernel cannot tell a socket's namespace, the programs are
+    /// attached to the cgroup of each workload instead.
+    ///
+    /// `rewriting` is for tests: the faults of a compiler can be had by compiling another plan than
+    /// the one that was asked for.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred,
-        owners: OwnerMethod? = nil,
+        attachingTo cgroup: Cgroup, inbound: InboundMethod? = nil, owners: OwnerMethod? = nil,
+        below features: FeatureCeiling = .none,
         rewriting: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) async throws(RedirectionError) -> EBPFBackend {
+        let identity = IdentityMethod.preferred(below: features)
+        let inbound = inbound ?? .preferred(below: features)
+        if identity == .attachment, inbound == .socketLookup {
+            throw .unsupported(
+                feature: "inbound by socket lookup", because: "it needs Linux 5.15 as we use it")
+        }
         let node = try during("load the BPF programs") { () throws(KernelError) in
-            try NodePrograms(attachingTo: cgroup, owners: owners)
+            try NodePrograms(attachingTo: cgroup, identity, owners: owners, below: features)
         }
         let backend = EBPFBackend(node, inbound: inbound, rewrite: rewriting)
         if inbound == .trafficControl { keepSweeping(backend) }
@@ -78,11 +91,10 @@ package actor EBPFBackend: RedirectionBackend {
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let plan = rewrite(plan)
-        if let part = plan.partProgramsCannotSay(inbound) {
-            throw .inexpressible(part: part, mechanism: mechanism)
-        }
+        let part = plan.partProgramsCannotSay(inbound) ?? plan.partCgroupsCannotHave(workload)
+        if let part { throw .inexpressible(part: part, mechanism: mechanism) }
         guard plan.isEnabled else { return try await remove(from: workload) }
         let key = try key(of: workload)
         let set: UInt32
@@ -105,11 +117,14 @@ package actor EBPFBackend: RedirectionBackend {
         let old = installations[key]
         let port = plan.sidecar.inboundPort
         let entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
+        let attached = try attach(key, workload, replacing: old?.attached)
         var attachment: InboundAttachment?
         do throws(KernelError) {
             // Attached, the programs still do as before: the entry is what changes everything.
-            attachment = try InboundAttachment(
-                inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
+            if workload.scope == .namespace {
+                attachment = try InboundAttachment(
+                    inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
+            }
             try adoptListeners(on: port, key, workload)
             try plan.transparentRouting?.install(in: workload.namespace, for: .programs)
             if old == nil { try node.counts.setPerCPU(key, all: swerve_counts()) }
@@ -121,10 +136,9 @@ package actor EBPFBackend: RedirectionBackend {
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
-        if let attachment {
-            installations[key] = Installation(
-                set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment)
-        }
+        installations[key] = Installation(
+            set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment,
+            attached: attached)
         // From here on the new plan holds, and is counted. Should that fail, older counts stay.
         if old != nil { try? node.counts.setPerCPU(key, all: swerve_counts()) }
         // Listeners that began meanwhile, unseen by programs and
@@ -134,8 +148,34 @@ package actor EBPFBackend: RedirectionBackend {
         if plan.transparentRouting == nil { restoreRouting(nil, in: workload) }
     }
 
+    /// Attaches the programs to the workload's own cgroup, where it is known by that.
+    private func attach(
+        _ key: UInt64, _ workload: Workload, replacing old: CgroupInstallation?
+    ) throws(RedirectionError) -> CgroupInstallation? {
+        guard node.identity == .attachment || workload.scope == .cgroup else { return nil }
+        guard let cgroup = workload.cgroup else {
+            throw .unsupported(
+                feature: "cookie of a network namespace for all programs",
+                because: "\(workload.id) is to be known by its cgroup, and that is not given")
+        }
+        return try during("attach to the cgroup of \(workload.id)") { () throws(KernelError) in
+            if let old, try cgroup.id() == old.id { return old }
+            return try node.attachedPrograms().attach(to: cgroup, as: key)
+        }
+    }
+
+    /// No program is ever put where the machine's own connections, or ours, would meet it.
+    private func refuseOurselves(_ workload: Workload) throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
+        if node.identity == .attachment || workload.scope == .cgroup {
+            try workload.refuseOwnCgroup()
+        }
+    }
+
     /// Puts back the routing of the replaced plan; none when it had none.
     private func restoreRouting(_ old: Installation?, in workload: Workload) {
+        // A cgroup has no routing of its own, and its namespace may be the machine's.
+        guard workload.scope == .namespace else { return }
         // What cannot be put back now is what the next apply or remove looks for.
         if let routing = old?.routing {
             try? routing.install(in: workload.namespace, for: .programs)
@@ -152,7 +192,7 @@ package actor EBPFBackend: RedirectionBackend {
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let key = try key(of: workload)
         let old = installations[key]
         do throws(KernelError) {
@@ -164,9 +204,11 @@ package actor EBPFBackend: RedirectionBackend {
                 try forgetListeners(key, port)
             }
             try removeFlows { $0.pod == key }
-            try TransparentRouting.remove(from: workload.namespace, for: .programs)
+            if workload.scope == .namespace {
+                try TransparentRouting.remove(from: workload.namespace, for: .programs)
+            }
             guard let old else { return }
-            try old.inbound.detach(from: workload.namespace)
+            try old.inbound?.detach(from: workload.namespace)
             installations[key] = nil
             sets.awaitReaders()
             sets.release(old.set)
@@ -183,6 +225,9 @@ package actor EBPFBackend: RedirectionBackend {
             try node.pods.lookup(key, as: swerve_pod.self)
         }
         guard let entry else { return nil }
+        guard workload.scope == .namespace else {
+            return PlanFingerprint(value: entry.fingerprint)
+        }
         // A part of a plan is not a plan.
         let routing = try during("read routing rules") { () throws(KernelError) in
             try TransparentRouting.installed(in: workload.namespace, for: .programs)
@@ -194,8 +239,8 @@ package actor EBPFBackend: RedirectionBackend {
     }
 
     func key(of workload: Workload) throws(RedirectionError) -> UInt64 {
-        try during("ask for the namespace cookie of \(workload.id)") { () throws(KernelError) in
-            try workload.namespace.cookie()
+        try during("ask for the key of \(workload.id)") { () throws(KernelError) in
+            try node.identity.key(of: workload)
         }
     }
 
@@ -216,10 +261,10 @@ extension EBPFBackend {
     private func adoptListeners(
         on port: UInt16, _ key: UInt64, _ workload: Workload
     ) throws(KernelError) {
-        guard inbound == .socketLookup else { return }
+        guard inbound == .socketLookup, let listening = node.listening else { return }
         for listener in try workload.namespace.listeningSockets(on: port) {
             guard !listener.isOnLoopback else { continue }
-            try node.listening.update(listener.rawDescriptor, UInt32(port))
+            try listening.update(listener.rawDescriptor, UInt32(port))
             try record(listener, key, port)
         }
     }
@@ -228,15 +273,16 @@ extension EBPFBackend {
     private func record(
         _ listener: ListeningSocket, _ key: UInt64, _ port: UInt16
     ) throws(KernelError) {
+        guard let listeners = node.listeners else { return }
         var free: [swerve_listener_key] = []
         for slot in Self.slots(key, port, listener.family) {
-            let cookie = try node.listeners.lookup(slot, as: UInt64.self)
+            let cookie = try listeners.lookup(slot, as: UInt64.self)
             if cookie == listener.cookie { return }
             if cookie == nil { free.append(slot) }
         }
         for slot in free {
             do throws(KernelError) {
-                try node.listeners.update(slot, descriptor: listener.rawDescriptor, .noExist)
+                try listeners.update(slot, descriptor: listener.rawDescriptor, .noExist)
                 return
             } catch {
                 // The programs have just filled it with another; there may be a next one.
@@ -255,7 +301,7 @@ extension EBPFBackend {
 
     private func forgetListeners(_ key: UInt64, _ port: UInt16) throws(KernelError) {
         for family in AddressFamily.allCases {
-            for slot in Self.slots(key, port, family) { try node.listeners.delete(slot) }
+            for slot in Self.slots(key, port, family) { try node.listeners?.delete(slot) }
         }
     }
 }
@@ -287,8 +333,8 @@ extension EBPFBackend {
             var counts: [String: Int] = [:]
             for map in [
                 node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
-                node.listeners, node.flows, node.counts,
-            ] {
+                node.flows, node.counts,
+            ] + [node.listeners].compactMap(\.self) {
                 counts[map.name] = try map.count()
             }
             return counts
@@ -315,6 +361,6 @@ extension EBPFBackend {
 
     /// The programs in use as the verifier saw them: the node's, and one pod's own.
     package var programs: [ProgramReport] {
-        node.reports + (installations.values.first?.inbound.reports ?? [])
+        node.reports + (installations.values.first?.inbound?.reports ?? [])
     }
 }

@@ -4,8 +4,11 @@ internal import CBPFObjects
 internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
+internal import RedirectionEngine
+internal import Synchronization
 
-/// The node's programs and maps: loaded once, attached once to the pods' cgroup.
+/// The node's programs and maps: loaded once, attached once to the pods' cgroup, or where a socket's
+/// pod is known by attachment alone, to the cgroup of each.
 ///
 /// Nothing here outlives the process: links and maps are held by descriptors.
 final class NodePrograms: Sendable {
@@ -14,35 +17,69 @@ final class NodePrograms: Sendable {
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
-    let listening: BPFMap
-    let listeners: BPFMap
+    /// The maps of inbound by socket lookup, where the node's programs know of it.
+    let listening: BPFMap?
+    let listeners: BPFMap?
     let flows: BPFMap
     let counts: BPFMap
     let stats: BPFMap
     /// How a socket's owner is found out on this kernel.
     let ownerMethod: OwnerMethod
     let reports: [ProgramReport]
+    /// How it is known which pod a socket is of.
+    let identity: IdentityMethod
     private let loader: ProgramLoader
     private let links: [BPFLink]
+    private let features: FeatureCeiling
+    private let wantedOwners: OwnerMethod?
+    private let attachable: Mutex<AttachedPrograms?>
 
-    init(attachingTo cgroup: Cgroup, owners wanted: OwnerMethod?) throws(KernelError) {
-        var builder = Builder(cgroup: cgroup)
-        for part in ProgramPart.readers { try builder.attach(part) }
-        ownerMethod = try builder.attachOwners(wanted)
-        for part in ProgramPart.deciders { try builder.attach(part) }
-        reports = builder.reports
-        links = builder.links
-        loader = builder.loader
+    init(
+        attachingTo cgroup: Cgroup, _ identity: IdentityMethod, owners wanted: OwnerMethod?,
+        below features: FeatureCeiling
+    ) throws(KernelError) {
+        self.identity = identity
+        self.features = features
+        wantedOwners = wanted
+        switch identity {
+        case .namespace:
+            var builder = Builder(cgroup: cgroup)
+            for part in ProgramPart.readers + [.peername] { try builder.attach(part) }
+            ownerMethod = try builder.attachOwners(wanted)
+            for part in ProgramPart.deciders { try builder.attach(part) }
+            reports = builder.reports
+            links = builder.links
+            loader = builder.loader
+            attachable = Mutex(nil)
+        case .attachment:
+            var loader = ProgramLoader()
+            let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
+            ownerMethod = programs.ownerMethod
+            reports = programs.reports
+            links = []
+            self.loader = loader
+            attachable = Mutex(programs)
+        }
         pods = try loader.map("swerve_pods")
         portSets = try loader.map("swerve_port_sets")
         networkSets = try loader.map("swerve_network_sets")
         owners = try loader.map("swerve_owners")
         handshakes = try loader.map("swerve_handshakes")
-        listening = try loader.map("swerve_listening")
-        listeners = try loader.map("swerve_listeners")
+        listening = loader.maps["swerve_listening"]
+        listeners = loader.maps["swerve_listeners"]
         flows = try loader.map("swerve_flows")
         counts = try loader.map("swerve_counts")
         stats = try loader.map("swerve_stats")
+    }
+
+    /// The programs for a workload's own cgroup; loaded when they are asked for first.
+    func attachedPrograms() throws(KernelError) -> AttachedPrograms {
+        if let programs = attachable.withLock({ $0 }) { return programs }
+        var copy = loader
+        let programs = try AttachedPrograms(&copy, owners: wantedOwners, below: features)
+        // Of two that are loaded at once, either will do.
+        attachable.withLock { $0 = programs }
+        return programs
     }
 
     /// Those that say what is installed.
