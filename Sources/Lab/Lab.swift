@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Backends
 internal import FoundationEssentials
 package import LinuxKernel
 internal import PolicyFile

@@ -1,11 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import RedirectionModel
+
 /// What the operator asked for.
 package enum Wish: Hashable, Sendable {
     case automatic
     /// The first of these that can.
     case oneOf([Mechanism])
     case exactly(Mechanism)
+}
+
+extension PolicyMode {
+    /// What to ask for; `nil` is no redirection.
+    package var wish: Wish? {
+        switch self {
+        case .auto: .automatic
+        case .ebpf: .exactly(.ebpf)
+        case .iptables: .oneOf([.nft, .legacy])
+        case .nft: .exactly(.nft)
+        case .legacy: .exactly(.legacy)
+        case .none: nil
+        }
+    }
 }
 
 /// A mechanism, why it is that one, and what was found on the way; kept with what it is for.

@@ -14,6 +14,8 @@ package enum RedirectionError: Error, Hashable {
     case ownCgroup(workload: String)
     /// A limit of the kernel or of a map is reached; nothing was truncated, nothing applied.
     case limit(String)
+    /// A newer version of this product has left state that this one cannot read.
+    case newerState(String, version: Int, own: Int)
     /// The kernel refused a step for a reason of its own; retry with backoff.
     case kernel(KernelError, during: String)
 }
@@ -36,6 +38,11 @@ extension RedirectionError: CustomStringConvertible {
             never touched; a workload needs a cgroup of its own
             """
         case .limit(let text): text
+        case .newerState(let place, let version, let own):
+            """
+            \(place) is of version \(version), and this program knows versions up to \(own): \
+            use the newer program, or let it remove what it made (swerve cleanup) first
+            """
         case .kernel(let error, let step): "\(step): \(error)"
         }
     }

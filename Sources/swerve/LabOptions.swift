@@ -105,20 +105,6 @@ struct LabOptions: ParsableArguments {
     }
 }
 
-extension PolicyMode {
-    /// What to ask the engine for; `nil` is no redirection.
-    var wish: Wish? {
-        switch self {
-        case .auto: .automatic
-        case .ebpf: .exactly(.ebpf)
-        case .iptables: .oneOf([.nft, .legacy])
-        case .nft: .exactly(.nft)
-        case .legacy: .exactly(.legacy)
-        case .none: nil
-        }
-    }
-}
-
 extension Wish? {
     /// True when a lab with this mechanism, or without one, is what was wished for.
     fileprivate func fits(_ mechanism: Mechanism?) -> Bool {

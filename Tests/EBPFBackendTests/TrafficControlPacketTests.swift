@@ -10,7 +10,7 @@ import SystemPackage
 import Testing
 
 /// Inbound redirection by rewriting ports: what the packets look like, and who else is there.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct TrafficControlPacketTests {
     @Test func `options before the TCP header are stepped over`() async {
         await #expect(processExitsWith: .success) {
@@ -142,6 +142,10 @@ private func putBehindRouter(_ client: NetworkNamespace, _ pod: TestPod) throws 
         let result = try run(["sh", "-ec", command], in: namespace)
         #expect(result.status == 0, "\(result.output)")
     }
+    // Until the links are ready, what is sent may be lost, and a connection has three seconds.
+    let router = IPAddress(bits: 0xfd00_0078 << 96 + 1)
+    try pod.peer.waitUntilLocal(router, on: "eth1")
+    try client.waitUntilLocal(IPAddress(bits: 0xfd00_0078 << 96 + 2))
 }
 
 extension Socket.Option {

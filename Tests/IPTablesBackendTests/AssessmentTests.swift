@@ -7,7 +7,7 @@ import RedirectionEngine
 import RedirectionModel
 import Testing
 
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct AssessmentTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct AssessmentTests {
     /// The kernel under test redirects with both kinds of rules (the traffic tests show it), so
     /// a probe that finds something missing is itself wrong.
     @Test(arguments: [IPTablesBackend.Flavor.nft, .legacy])

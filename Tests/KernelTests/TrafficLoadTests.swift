@@ -10,7 +10,7 @@ import Testing
 
 /// The load that switches are judged by: it finds nothing where nothing is wrong, and each mistake.
 @Suite(.requiresKernel, .serialized) struct TrafficLoadTests {
-    @Test(.timeLimit(.minutes(2)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `traffic through a mechanism that is left alone has no faults`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject, Self.leaveAlone)
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(5)))
     func `rules that are taken away under their connections break them, and it is seen`() async {
         await #expect(processExitsWith: .success) {
             try await withRedirectedPod(by: .nft, Self.takeAway)
@@ -55,7 +55,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(5)))
     func `a sidecar on another port is missed by every new connection`() async {
         await #expect(processExitsWith: .success) {
             try await withRedirectedPod(by: .nft, Self.moveAway)

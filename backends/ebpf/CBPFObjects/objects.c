@@ -82,3 +82,18 @@ struct swerve_object swerve_object(enum swerve_object_name name)
 
 	return objects[name];
 }
+
+/* FNV-1a over all bytes: whoever wants to deceive it can replace the programs as well. */
+uint64_t swerve_objects_tag(void)
+{
+	uint64_t tag = 0xcbf29ce484222325;
+
+	for (int name = 0; name < SWERVE_OBJECTS; name++) {
+		struct swerve_object object = swerve_object(name);
+		const unsigned char *bytes = object.start;
+
+		for (size_t i = 0; i < object.size; i++)
+			tag = (tag ^ bytes[i]) * 0x100000001b3;
+	}
+	return tag;
+}

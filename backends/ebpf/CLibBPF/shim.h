@@ -5,6 +5,7 @@
  *   [errno]     only C can read errno before anything else runs
  *   [variadic]  the callback takes a va_list
  *   [macro]     the constant or function is a macro
+ *   [union]     the struct has unnamed unions, which Swift reads by unsafe means
  *
  * All return a value >= 0, or a negative errno; so do libbpf's own functions since 1.0, except
  * those that return a pointer.
@@ -13,11 +14,15 @@
 #define CLIBBPF_SHIM_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/magic.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
@@ -55,6 +60,12 @@ CLIBBPF_SIZE(bpf_tc_opts)
 CLIBBPF_SIZE(bpf_test_run_opts)
 #undef CLIBBPF_SIZE
 
+/* [macro] The place of the clsact qdisc on an interface. */
+static inline uint32_t clibbpf_clsact_parent(void)
+{
+	return TC_H_CLSACT;
+}
+
 /* [macro] The parents that filters of a clsact qdisc hang from. */
 static inline uint32_t clibbpf_clsact_ingress(void)
 {
@@ -64,6 +75,49 @@ static inline uint32_t clibbpf_clsact_ingress(void)
 static inline uint32_t clibbpf_clsact_egress(void)
 {
 	return TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
+}
+
+/* [errno] [macro] Whether `path` is in a bpf filesystem. */
+static inline int clibbpf_is_bpffs(const char *_Nonnull path)
+{
+	struct statfs found;
+
+	return statfs(path, &found) < 0 ? -errno : found.f_type == BPF_FS_MAGIC;
+}
+
+/* [errno] mount(2): a bpf filesystem that only root may enter. */
+static inline int clibbpf_mount_bpffs(const char *_Nonnull path)
+{
+	return mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0 ?
+		       -errno :
+		       0;
+}
+
+/* What a link ties together. */
+struct clibbpf_link {
+	uint32_t id;
+	uint32_t program;
+	uint32_t attach_type;
+	uint64_t cgroup; /* its id; 0: none, or detached */
+	uint64_t netns; /* its inode; 0: none, or detached */
+};
+
+/* [union] bpf_obj_get_info_by_fd(3) of a link. */
+static inline int clibbpf_link_info(int fd, struct clibbpf_link *_Nonnull link)
+{
+	struct bpf_link_info info = {};
+	uint32_t size = sizeof(info);
+	int status = bpf_obj_get_info_by_fd(fd, &info, &size);
+
+	*link = (struct clibbpf_link){ .id = info.id, .program = info.prog_id };
+	if (info.type == BPF_LINK_TYPE_CGROUP) {
+		link->cgroup = info.cgroup.cgroup_id;
+		link->attach_type = info.cgroup.attach_type;
+	} else if (info.type == BPF_LINK_TYPE_NETNS) {
+		link->netns = info.netns.netns_ino;
+		link->attach_type = info.netns.attach_type;
+	}
+	return status;
 }
 
 #endif

@@ -30,7 +30,7 @@ struct MapTable {
     let networks: [CIDR: UInt32]
     let owners: [Owner]
 
-    struct Owner {
+    struct Owner: Hashable {
         let isGroup: Bool
         let prefix: IDPrefix
         let flags: UInt32
@@ -125,11 +125,15 @@ extension MapTable {
         self.init(
             pod: plan.podEntry(set: 0, usesSocketLookup: inbound == .socketLookup),
             ports: lists.portElements, networks: lists.networks,
-            owners: OwnerTable(lists).entries.map {
-                Owner(
-                    isGroup: $0.isGroup, prefix: $0.prefix, flags: $0.facts.flags,
-                    ports: $0.facts.excludedPorts)
-            })
+            owners: OwnerTable(lists).entries.map { Owner($0) })
+    }
+}
+
+extension MapTable.Owner {
+    init(_ entry: OwnerTable.Entry) {
+        self.init(
+            isGroup: entry.isGroup, prefix: entry.prefix, flags: entry.facts.flags,
+            ports: entry.facts.excludedPorts)
     }
 }
 

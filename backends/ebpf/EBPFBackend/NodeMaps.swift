@@ -83,12 +83,7 @@ struct NodeMaps: Sendable {
 
     private func ports(ofSet set: UInt32) throws(KernelError) -> [swerve_port_words] {
         guard let id = try portSets.lookup(set, as: UInt32.self) else { return [] }
-        let map = try BPFMap.open(id: id, name: "swerve_ports")
-        var elements: [swerve_port_words] = []
-        for index in 0..<UInt32(map.maxEntries) {
-            elements.append(try map.lookup(index) ?? swerve_port_words())
-        }
-        return elements
+        return try BPFMap.open(id: id, name: "swerve_ports").elements()
     }
 
     private func networks(ofSet set: UInt32) throws(KernelError) -> [CIDR: UInt32] {
@@ -105,17 +100,43 @@ struct NodeMaps: Sendable {
     }
 
     private func owners(ofSet set: UInt32) throws(KernelError) -> [MapTable.Owner] {
+        try owners(at: self.owners.keys(as: swerve_owner_key.self).filter { $0.set == set })
+    }
+
+    private func owners(at keys: [swerve_owner_key]) throws(KernelError) -> [MapTable.Owner] {
         var owners: [MapTable.Owner] = []
-        for key in try self.owners.keys(as: swerve_owner_key.self) where key.set == set {
-            guard let value = try self.owners.lookup(key, as: swerve_owner.self) else { continue }
-            let excluded = value.port_set == 0 ? [] : try ports(ofSet: value.port_set)
-            owners.append(
-                MapTable.Owner(
-                    isGroup: key.kind == SWERVE_OWNER_GID.rawValue,
-                    prefix: IDPrefix(
-                        first: UInt32(bigEndian: key.id), length: Int(key.prefixlen) - 64),
-                    flags: value.flags, ports: PolicyLists.ports(in: excluded, \.word.0)))
-        }
+        for key in keys { if let owner = try owner(key) { owners.append(owner) } }
         return owners
+    }
+
+    private func owner(_ key: swerve_owner_key) throws(KernelError) -> MapTable.Owner? {
+        guard let value = try owners.lookup(key, as: swerve_owner.self) else { return nil }
+        return MapTable.Owner(
+            isGroup: key.kind == SWERVE_OWNER_GID.rawValue,
+            prefix: IDPrefix(first: UInt32(bigEndian: key.id), length: Int(key.prefixlen) - 64),
+            flags: value.flags,
+            ports: value.port_set == 0 ? [] : try excludedPorts(ofSet: value.port_set))
+    }
+
+    /// The pod's own addresses, from its entry or its set.
+    func ownAddresses(of pod: swerve_pod) throws(KernelError) -> Set<IPAddress> {
+        let few = [pod.own.0, pod.own.1, pod.own.2, pod.own.3].prefix(Int(pod.own_count))
+        let flag = UInt32(SWERVE_NETWORK_OWN.rawValue)
+        let many = try networks(ofSet: pod.set).filter { $0.value & flag != 0 }.keys
+        return Set(few.map { IPAddress($0) } + many.map(\.network))
+    }
+
+    /// The ports of a set that excludes them for certain users.
+    func excludedPorts(ofSet set: UInt32) throws(KernelError) -> PortSet {
+        PolicyLists.ports(in: try ports(ofSet: set), \.word.0)
+    }
+
+    /// What the kernel holds of a set; `owners` are the keys of its entries there.
+    func content(
+        ofSet set: UInt32, owners keys: [swerve_owner_key]
+    ) throws(KernelError) -> SetContent {
+        SetContent(
+            ports: PolicyLists.portLists(in: try ports(ofSet: set)),
+            networks: try networks(ofSet: set), owners: Set(try owners(at: keys)))
     }
 }

@@ -10,7 +10,8 @@ internal import Synchronization
 /// The node's programs and maps: loaded once, attached once to the pods' cgroup, or where a socket's
 /// pod is known by attachment alone, to the cgroup of each.
 ///
-/// Nothing here outlives the process: links and maps are held by descriptors.
+/// Links and maps are held by descriptors, and by pins where there are any: without, nothing here
+/// outlives the process.
 final class NodePrograms: Sendable {
     let pods: BPFMap
     let portSets: BPFMap
@@ -28,38 +29,57 @@ final class NodePrograms: Sendable {
     let reports: [ProgramReport]
     /// How it is known which pod a socket is of.
     let identity: IdentityMethod
+    let cgroup: Cgroup
+    /// Whether an earlier process's maps go on: what is in them has to be known.
+    let isAdopted: Bool
     private let loader: ProgramLoader
-    private let links: [BPFLink]
+    private let store: PinStore?
+    private let state: Mutex<State>
     private let features: FeatureCeiling
     private let wantedOwners: OwnerMethod?
     private let attachable: Mutex<AttachedPrograms?>
 
+    private struct State {
+        var builder: NodeBuilder
+        var pins: PinDirectory?
+        var older: Older?
+    }
+
+    /// A version whose place is to be taken as soon as its pods are known to the new one.
+    private struct Older {
+        let pins: PinDirectory
+        var pods: Set<UInt64>
+    }
+
     init(
         attachingTo cgroup: Cgroup, _ identity: IdentityMethod, owners wanted: OwnerMethod?,
-        below features: FeatureCeiling
+        below features: FeatureCeiling, _ store: PinStore?
     ) throws(KernelError) {
         self.identity = identity
         self.features = features
         wantedOwners = wanted
+        let older = store.flatMap { $0.current.exists ? nil : $0.older }
+        isAdopted = store?.current.exists ?? false
+        var builder = try Self.begin(cgroup, store, older)
+        let attached: AttachedPrograms?
         switch identity {
         case .namespace:
-            var builder = Builder(cgroup: cgroup)
-            for part in ProgramPart.readers + [.peername] { try builder.attach(part) }
-            ownerMethod = try builder.attachOwners(wanted)
-            for part in ProgramPart.deciders { try builder.attach(part) }
-            reports = builder.reports
-            links = builder.links
-            loader = builder.loader
-            attachable = Mutex(nil)
+            attached = nil
+            ownerMethod = try builder.complete(wanted)
         case .attachment:
-            var loader = ProgramLoader()
-            let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
+            let programs = try builder.completeAttached(wanted, below: features)
+            attached = programs
             ownerMethod = programs.ownerMethod
-            reports = programs.reports
-            links = []
-            self.loader = loader
-            attachable = Mutex(programs)
         }
+        attachable = Mutex(attached)
+        if let store, older == nil {
+            if !isAdopted { try store.finish() }
+            try store.removeOlder()
+        }
+        self.cgroup = cgroup
+        self.store = store
+        loader = builder.loader
+        reports = attached?.reports ?? builder.reports
         pods = try loader.map("swerve_pods")
         portSets = try loader.map("swerve_port_sets")
         networkSets = try loader.map("swerve_network_sets")
@@ -70,6 +90,32 @@ final class NodePrograms: Sendable {
         flows = try loader.map("swerve_flows")
         counts = try loader.map("swerve_counts")
         stats = try loader.map("swerve_stats")
+        state = Mutex(
+            State(
+                builder: builder, pins: older == nil ? store?.current : store?.unfinished,
+                older: try older.map { older throws(KernelError) in
+                    Older(pins: older, pods: try Self.pods(of: older))
+                }))
+        try takeOverIfReady()
+    }
+
+    private static func begin(
+        _ cgroup: Cgroup, _ store: PinStore?, _ older: PinDirectory?
+    ) throws(KernelError) -> NodeBuilder {
+        guard let store else { return NodeBuilder(cgroup) }
+        let build = store.pins.build
+        if store.current.exists {
+            return try NodeBuilder(cgroup, adopting: store.current, build: build)
+        }
+        try store.unfinished.create()
+        guard let older else { return NodeBuilder(cgroup, pins: store.unfinished, build: build) }
+        return try NodeBuilder(cgroup, replacing: older, with: store.unfinished, build: build)
+    }
+
+    /// The pods an older version knows: their keys have never had another form.
+    private static func pods(of older: PinDirectory) throws(KernelError) -> Set<UInt64> {
+        guard let map = try older.openMap("swerve_pods"), map.keySize == 8 else { return [] }
+        return Set(try map.keys(as: UInt64.self))
     }
 
     /// The programs for a workload's own cgroup; loaded when they are asked for first.
@@ -89,47 +135,73 @@ final class NodePrograms: Sendable {
             counts: counts)
     }
 
-    /// Loads and attaches a part after the other.
-    private struct Builder {
-        let cgroup: Cgroup
-        var loader = ProgramLoader()
-        var reports: [ProgramReport] = []
-        var links: [BPFLink] = []
-
-        init(cgroup: Cgroup) { self.cgroup = cgroup }
-
-        mutating func attach(_ part: ProgramPart) throws(KernelError) {
-            let loaded = try loader.load(part)
-            for place in part.places {
-                let program = try loaded.program(place.program)
-                reports.append(ProgramReport(program))
-                links.append(try BPFLink.attach(program, to: cgroup, place.type))
-            }
-        }
-
-        /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
-        mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
-            if wanted != .realUser {
-                let before = self
-                do throws(KernelError) {
-                    try attach(ProgramPart.exactOwner)
-                    return .credentials
-                } catch {
-                    // Some of its programs may act already; they go with their links.
-                    self = before
-                    guard wanted == nil, error.saysNoExactOwner else { throw error }
-                }
-            }
-            try attach(ProgramPart.basicOwner)
-            return .realUser
-        }
-    }
-
     /// Loads a pod's own copy of a small object, over the node's maps.
     func loadForPod<ReadOnlyData: BitwiseCopyable>(
         _ object: swerve_object_name, name: String, data: ReadOnlyData
     ) throws(KernelError) -> LoadedPrograms {
         try loader.loadForPod(object, name: name, data: data)
+    }
+
+    func socketLookup(of pod: UInt64) throws(KernelError) -> BPFProgram {
+        try loader.socketLookup(of: pod)
+    }
+
+    // MARK: Pins
+
+    /// Whether an earlier process may have made what this one does not know of.
+    var hasPins: Bool { store != nil }
+
+    /// What is pinned for the pod, and by an older version that is still at work.
+    func pins(of pod: UInt64) -> [PodPins] {
+        state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
+    }
+
+    /// The pods something is pinned for.
+    var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }
+
+    // MARK: Taking an older version's place
+
+    /// Whether older programs decide until all their pods are known here.
+    var isWaiting: Bool { state.withLock { $0.older != nil } }
+
+    /// The pod needs no older version any more; `nil`: no pod does.
+    func settle(_ pod: UInt64?) throws(KernelError) {
+        state.withLock { state in
+            if let pod { state.older?.pods.remove(pod) } else { state.older?.pods = [] }
+        }
+        try takeOverIfReady()
+    }
+
+    private func takeOverIfReady() throws(KernelError) {
+        guard let store else { return }
+        try state.withLock { (state) throws(KernelError) in
+            guard let older = state.older, older.pods.isEmpty else { return }
+            try state.builder.takeOver(from: older.pins)
+            try store.finish()
+            state.pins = store.current
+            state.older = nil
+            try store.removeOlder()
+        }
+    }
+}
+
+// MARK: What others do to it
+
+extension NodePrograms {
+    /// What is not as this left it: programs detached, pins removed.
+    func flaws() throws(KernelError) -> [Drift] {
+        try state.withLock { (state) throws(KernelError) in
+            guard state.older == nil else { return [] }
+            return try state.builder.flaws(state.pins)
+        }
+    }
+
+    /// Attaches and pins again what is not as this left it.
+    func repair() throws(KernelError) {
+        try state.withLock { (state) throws(KernelError) in
+            guard state.older == nil else { return }
+            try state.builder.repair(state.pins)
+        }
     }
 }
 

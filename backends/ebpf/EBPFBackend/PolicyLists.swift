@@ -32,13 +32,27 @@ struct PolicyLists: Hashable {
 // MARK: Ports
 
 extension PolicyLists {
+    /// The port lists in the order of `swerve_port_list`.
+    var portLists: [PortSet] {
+        [
+            outbound.excludedPorts, outbound.includedPorts ?? [], inbound.excludedPorts,
+            inbound.includedPorts ?? [], sidecar.ownPorts, sidecar.tunnelPorts,
+        ]
+    }
+
     /// The port lists as bitmaps: element `port / 64`, a word a list.
     var portElements: [swerve_port_words] {
-        Self.elements(of: [
-            (outbound.excludedPorts, \.word.0), (outbound.includedPorts ?? [], \.word.1),
-            (inbound.excludedPorts, \.word.2), (inbound.includedPorts ?? [], \.word.3),
-            (sidecar.ownPorts, \.word.4), (sidecar.tunnelPorts, \.word.5),
-        ])
+        Self.elements(of: Array(zip(portLists, Self.words)))
+    }
+
+    /// The words of an element, in the order of `swerve_port_list`.
+    private static var words: [WritableKeyPath<swerve_port_words, UInt64>] {
+        [\.word.0, \.word.1, \.word.2, \.word.3, \.word.4, \.word.5]
+    }
+
+    /// The port lists, read back from the bitmaps.
+    static func portLists(in elements: [swerve_port_words]) -> [PortSet] {
+        words.map { ports(in: elements, $0) }
     }
 
     /// The bitmaps of a set that excludes `ports`, and says nothing else.

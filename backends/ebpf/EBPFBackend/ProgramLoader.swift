@@ -9,14 +9,25 @@ internal import SystemPackage
 /// Loads one object after the other; they share the maps, each of which is made once.
 struct ProgramLoader: Sendable {
     /// The maps there are, by their names in the C files.
-    private(set) var maps: [String: BPFMap]
+    private(set) var maps: [String: BPFMap] = [:]
+    /// Maps of an earlier process, used where the objects would make the same.
+    private let candidates: [String: BPFMap]
     private let abilities: swerve_abilities
+    /// Whether all maps are another process's, of this very build.
+    private(set) var isAdopting = false
 
-    init(sharing maps: [String: BPFMap] = [:]) {
-        self.maps = maps
+    init(sharing candidates: [String: BPFMap] = [:]) {
+        self.candidates = candidates
         abilities = swerve_abilities(
             has_set_retval: BPFProbe.helper(.setReturnValue, in: .cgroupSocketAddress, .connect4)
                 == .yes ? 1 : 0)
+    }
+
+    /// Over the maps of an earlier process, which are whole and this build's own.
+    init(adopting maps: [String: BPFMap]) {
+        self.init(sharing: maps)
+        self.maps = maps
+        isAdopting = true
     }
 
     /// Loads the part's programs, attached to nothing yet.
@@ -40,6 +51,12 @@ struct ProgramLoader: Sendable {
         }
     }
 
+    /// The program that takes a pod's inbound connections at socket lookup.
+    func socketLookup(of pod: UInt64) throws(KernelError) -> BPFProgram {
+        try loadForPod(SWERVE_OBJECT_SK_LOOKUP, name: "sk_lookup", data: pod)
+            .program("swerve_sk_lookup")
+    }
+
     private mutating func load(
         _ name: swerve_object_name, name text: String,
         preparing prepare: (borrowing BPFObject) throws(KernelError) -> Void
@@ -50,6 +67,11 @@ struct ProgramLoader: Sendable {
         try prepare(object)
         let names = object.mapNames
         for name in names {
+            if maps[name] == nil, let map = candidates[name],
+                object.declares(mapNamed: name, like: map)
+            {
+                maps[name] = map
+            }
             guard let map = maps[name] else { continue }
             try object.reuse(mapNamed: name, map)
         }

@@ -43,7 +43,10 @@ extension ProgramPart {
 
     /// Programs that read what others write: attached first, so that a connection that is
     /// redirected finds everything behind it in place.
-    static let readers = [
+    static let readers = origins + [peername]
+
+    /// What tells the sidecar an origin.
+    static let origins = [
         ProgramPart(
             SWERVE_OBJECT_GETSOCKOPT, "getsockopt", asksAbilities: false,
             ["swerve_getsockopt": .getsockopt]),
@@ -88,4 +91,7 @@ extension ProgramPart {
             SWERVE_OBJECT_CONNECT, attached: SWERVE_OBJECT_CONNECT_ATTACHED, "connect",
             ["swerve_connect4": .connect4, "swerve_connect6": .connect6]),
     ]
+
+    /// Every part there is, of which a kernel gets one of the two that find owners.
+    static var all: [ProgramPart] { readers + [exactOwner, basicOwner] + deciders }
 }

@@ -3,7 +3,16 @@
 internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
+internal import RedirectionEngine
 internal import RedirectionModel
+
+/// Everything the kernel holds of a plan's lists: equal contents are one set.
+struct SetContent: Hashable {
+    /// In the order of `swerve_port_list`.
+    let ports: [PortSet]
+    let networks: [CIDR: UInt32]
+    let owners: Set<MapTable.Owner>
+}
 
 /// The sets of lists in the kernel, each shared by the pods whose plans have equal lists.
 ///
@@ -12,36 +21,50 @@ internal import RedirectionModel
 struct SetTable {
     private let node: NodePrograms
     private var users: [UInt32: Int] = [:]
-    private var sets: [PolicyLists: Written] = [:]
-    private var lists: [UInt32: PolicyLists] = [:]
+    private var shared: [SetContent: UInt32] = [:]
+    private var sets: [UInt32: Written] = [:]
     private var nextID: UInt32 = 1
 
     /// What there is of a set in the kernel.
     private struct Written {
         let id: UInt32
+        var content: SetContent?
         var ports: BPFMap?
         /// The sets of ports that are excluded for certain users.
         var portSets: [PortSet: UInt32] = [:]
         var owners: [swerve_owner_key] = []
     }
 
-    init(_ node: NodePrograms) { self.node = node }
+    /// Starts with what the maps hold, of an earlier process or none.
+    init(_ node: NodePrograms) throws(KernelError) {
+        self.node = node
+        if node.isAdopted { try adopt() }
+    }
 
     /// Returns a set with these lists, made if there is none; give it back with `release`.
-    mutating func acquire(_ wanted: PolicyLists) throws(KernelError) -> UInt32 {
-        if let set = sets[wanted] {
-            users[set.id, default: 0] += 1
-            return set.id
+    ///
+    /// One that somebody has changed in the kernel is left to those who use it.
+    mutating func acquire(_ lists: PolicyLists) throws(KernelError) -> UInt32 {
+        let entries = OwnerTable(lists).entries
+        let wanted = SetContent(
+            ports: lists.portLists, networks: lists.networks,
+            owners: Set(entries.map { MapTable.Owner($0) }))
+        if let id = shared[wanted], let set = sets[id] {
+            if try node.readable.content(ofSet: id, owners: set.owners) == wanted {
+                users[id, default: 0] += 1
+                return id
+            }
+            shared[wanted] = nil
         }
-        var set = Written(id: newID())
+        var set = Written(id: newID(), content: wanted)
         do throws(KernelError) {
-            try write(wanted, &set)
+            try write(lists, wanted.networks, entries, &set)
         } catch {
             erase(set)
             throw error
         }
-        sets[wanted] = set
-        lists[set.id] = wanted
+        shared[wanted] = set.id
+        sets[set.id] = set
         users[set.id] = 1
         return set.id
     }
@@ -57,27 +80,32 @@ struct SetTable {
     /// go yet. The kernel waits for all running programs (synchronize_rcu) whenever a map of maps
     /// is written, so writing a set that is there once more is a wait and nothing else.
     func awaitReaders() {
-        guard let set = sets.values.first, let map = set.ports else { return }
+        guard let (id, set) = sets.first(where: { $0.value.ports != nil }), let map = set.ports
+        else { return }
         // What is written is there already; a failure changes nothing.
-        try? node.portSets.update(set.id, descriptor: map.rawDescriptor)
+        try? node.portSets.update(id, descriptor: map.rawDescriptor)
     }
 
     /// Gives up one use of the set; the last one removes it.
     mutating func release(_ id: UInt32) {
-        guard let held = lists[id], let set = sets[held], let count = users[id] else { return }
+        guard let set = sets[id], let count = users[id] else { return }
         users[id] = count > 1 ? count - 1 : nil
         guard count == 1 else { return }
-        sets[held] = nil
-        lists[id] = nil
+        if let content = set.content, shared[content] == id { shared[content] = nil }
+        sets[id] = nil
         erase(set)
     }
 
+    // MARK: Writing
+
     private mutating func write(
-        _ lists: PolicyLists, _ set: inout Written
+        _ lists: PolicyLists, _ networks: [CIDR: UInt32], _ owners: [OwnerTable.Entry],
+        _ set: inout Written
     ) throws(KernelError) {
         set.ports = try writePorts(lists.portElements, set.id)
-        try writeNetworks(lists.networks, set.id)
-        for owner in OwnerTable(lists).entries {
+        try writeNetworks(networks, set.id)
+        if !owners.isEmpty { ChangeLog.about(to: .entries, "write owners of set \(set.id)") }
+        for owner in owners {
             let ports = try portSet(owner.facts.excludedPorts, &set)
             let key = owner.key(in: set.id)
             try node.owners.update(key, owner.facts.entry(portSet: ports))
@@ -105,6 +133,7 @@ struct SetTable {
             name: "swerve_ports", valueSize: MemoryLayout<swerve_port_words>.size,
             entries: elements.count)
         try map.update(keys: (0..<UInt32(elements.count)).map(\.self), values: elements)
+        ChangeLog.about(to: .entries, "write port set \(id)")
         try node.portSets.update(id, descriptor: map.rawDescriptor)
         return map
     }
@@ -121,16 +150,73 @@ struct SetTable {
                     prefixlen: UInt32(network.mappedPrefixLength),
                     addr: swerve_addr(network.network))
             }, values: pairs.map(\.value))
+        ChangeLog.about(to: .entries, "write networks of set \(id)")
         try node.networkSets.update(id, descriptor: networks.rawDescriptor)
     }
 
     /// Removes what is there of the set; called when nobody reads it, or half of it was written.
     private func erase(_ set: Written) {
+        ChangeLog.about(to: .entries, "erase set \(set.id)")
         // An entry that cannot be deleted is one that was never written.
         for key in set.owners { _ = try? node.owners.delete(key) }
         for id in set.portSets.values { _ = try? node.portSets.delete(id) }
         _ = try? node.networkSets.delete(set.id)
         _ = try? node.portSets.delete(set.id)
+    }
+}
+
+// MARK: After another process
+
+extension SetTable {
+    /// Learns what there is from the maps: pods say which sets are in use, and what nobody uses,
+    /// half written or left over, is removed.
+    private mutating func adopt() throws(KernelError) {
+        for key in try node.pods.keys(as: UInt64.self) {
+            guard let pod = try node.pods.lookup(key, as: swerve_pod.self) else { continue }
+            users[pod.set, default: 0] += 1
+        }
+        for id in users.keys { sets[id] = Written(id: id) }
+        var ports = Set(try node.portSets.keys(as: UInt32.self))
+        let networks = Set(try node.networkSets.keys(as: UInt32.self))
+        nextID = (ports.union(networks).union(users.keys).max() ?? 0) + 1
+        try adoptOwners(&ports)
+        for id in users.keys {
+            ports.remove(id)
+            try adoptContent(of: id)
+        }
+        let orphans = ports.union(networks.subtracting(users.keys))
+        if !orphans.isEmpty { ChangeLog.about(to: .entries, "erase sets \(orphans.sorted())") }
+        for id in orphans {
+            try node.portSets.delete(id)
+            try node.networkSets.delete(id)
+        }
+    }
+
+    /// Takes the owners' entries, and the sets of ports they name out of `ports`.
+    private mutating func adoptOwners(_ ports: inout Set<UInt32>) throws(KernelError) {
+        for key in try node.owners.keys(as: swerve_owner_key.self) {
+            guard let owner = try node.owners.lookup(key, as: swerve_owner.self) else { continue }
+            guard sets[key.set] != nil else {
+                try node.owners.delete(key)
+                continue
+            }
+            sets[key.set]?.owners.append(key)
+            guard owner.port_set != 0 else { continue }
+            let list = try node.readable.excludedPorts(ofSet: owner.port_set)
+            sets[key.set]?.portSets[list] = owner.port_set
+            ports.remove(owner.port_set)
+        }
+    }
+
+    private mutating func adoptContent(of id: UInt32) throws(KernelError) {
+        guard var set = sets[id] else { return }
+        let content = try node.readable.content(ofSet: id, owners: set.owners)
+        set.content = content
+        if let map = try node.portSets.lookup(id, as: UInt32.self) {
+            set.ports = try BPFMap.open(id: map, name: "swerve_ports")
+        }
+        sets[id] = set
+        shared[content] = id
     }
 }
 

@@ -7,17 +7,18 @@ internal import SystemPackage
 
 /// A program attached to something; letting go of the link detaches it.
 ///
-/// When the process ends in whatever way, the kernel detaches it too. Only before Linux 5.7,
-/// where cgroups have no links, does an attachment outlive a process that was killed.
+/// When the process ends in whatever way, the kernel detaches it too, unless it is pinned. Only
+/// before Linux 5.7, where cgroups have no links, does an attachment outlive a process that was
+/// killed.
 package final class BPFLink: Sendable {
-    private enum Hold: ~Copyable, Sendable {
+    enum Hold: ~Copyable, Sendable {
         case link(OwnedDescriptor)
         case attachment(CgroupAttachment)
     }
 
-    private let hold: Hold
+    let hold: Hold
 
-    private init(_ hold: consuming Hold) { self.hold = hold }
+    init(_ hold: consuming Hold) { self.hold = hold }
 
     /// Attaches `program` to a cgroup, next to the programs of others.
     package static func attach(
@@ -110,6 +111,8 @@ final class CgroupAttachment: Sendable {
     private let cgroup: OwnedDescriptor
     private let type: BPFAttachType
     private let program: Mutex<BPFProgram>
+    /// Whether it stays when this goes: a pin of the program says where it is.
+    private let isKept: Atomic<Bool>
 
     init(
         _ program: BPFProgram, to cgroup: consuming OwnedDescriptor, _ type: BPFAttachType
@@ -118,11 +121,32 @@ final class CgroupAttachment: Sendable {
         self.cgroup = cgroup
         self.type = type
         self.program = Mutex(program)
+        isKept = Atomic(false)
+    }
+
+    /// Takes over an attachment that another process has made.
+    init(adopting program: BPFProgram, on cgroup: consuming OwnedDescriptor, _ type: BPFAttachType)
+    {
+        self.cgroup = cgroup
+        self.type = type
+        self.program = Mutex(program)
+        isKept = Atomic(true)
     }
 
     deinit {
-        let attached = program.withLock { $0 }
-        _ = bpf_prog_detach2(attached.rawDescriptor, cgroup.rawValue, type.raw)
+        if !isKept.load(ordering: .relaxed) { try? detach() }
+    }
+
+    /// The program that is attached now.
+    var current: BPFProgram { program.withLock { $0 } }
+
+    func keep() { isKept.store(true, ordering: .relaxed) }
+
+    func detach() throws(KernelError) {
+        let attached = current
+        try kernel("bpf(BPF_PROG_DETACH, \(attached.name))") {
+            bpf_prog_detach2(attached.rawDescriptor, cgroup.rawValue, type.raw)
+        }
     }
 
     /// Attaches the new program before the old one goes: for a moment both run, never none.

@@ -17,6 +17,8 @@ package final class BPFMap: Sendable {
     package let keySize: Int
     package let valueSize: Int
     package let maxEntries: Int
+    /// How it was made: `BPF_F_NO_PREALLOC` and the like.
+    package let flags: UInt32
 
     /// The number of the descriptor, for a system call that only looks at it.
     package var rawDescriptor: CInt { descriptor.rawValue }
@@ -38,6 +40,7 @@ package final class BPFMap: Sendable {
         keySize = Int(info.key_size)
         valueSize = Int(info.value_size)
         maxEntries = Int(info.max_entries)
+        flags = info.map_flags
         self.descriptor = descriptor
     }
 
@@ -295,6 +298,39 @@ extension BPFMap {
             unsafe values.withUnsafeBytes { valueBytes in
                 unsafe bpf_map_update_batch(
                     rawDescriptor, keyBytes.baseAddress, valueBytes.baseAddress, &count, &options)
+            }
+        }
+    }
+}
+
+// MARK: Many at a time
+
+extension BPFMap {
+    /// The values of an array, in order; by one system call where the kernel can do that (5.6).
+    package func elements<Value: BitwiseCopyable>(
+        as _: Value.Type = Value.self
+    ) throws(KernelError) -> [Value] {
+        checkKey(UInt32.self)
+        checkSize(of: Value.self)
+        var keys = [UInt32](repeating: 0, count: maxEntries)
+        var bytes = [UInt8](repeating: 0, count: maxEntries * valueSize)
+        var options = bpf_map_batch_opts()
+        options.sz = clibbpf_bpf_map_batch_opts_size()
+        var next: UInt32 = 0
+        var count = UInt32(maxEntries)
+        let result = unsafe bpf_map_lookup_batch(
+            rawDescriptor, nil, &next, &keys, &bytes, &count, &options)
+        guard result >= 0, Int(count) == maxEntries else {
+            return try (0..<UInt32(maxEntries)).map { index throws(KernelError) in
+                guard let value = try lookup(index, as: Value.self) else {
+                    throw KernelError("read \(name)[\(index)]", .noSuchFileOrDirectory)
+                }
+                return value
+            }
+        }
+        return unsafe bytes.withUnsafeBytes { bytes in
+            (0..<maxEntries).map {
+                unsafe bytes.loadUnaligned(fromByteOffset: $0 * valueSize, as: Value.self)
             }
         }
     }

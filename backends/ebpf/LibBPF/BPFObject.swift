@@ -76,6 +76,16 @@ package struct BPFObject: ~Copyable {
         return true
     }
 
+    /// Whether the object's own map would be made like `other`; false if it has none.
+    package func declares(mapNamed name: String, like other: BPFMap) -> Bool {
+        guard let map = unsafe bpf_object__find_map_by_name(object, name) else { return false }
+        return unsafe bpf_map__type(map) == other.type.raw
+            && bpf_map__key_size(map) == other.keySize
+            && bpf_map__value_size(map) == other.valueSize
+            && bpf_map__max_entries(map) == other.maxEntries
+            && bpf_map__map_flags(map) == other.flags
+    }
+
     /// Sets how many entries the map can hold.
     package func setMaxEntries(_ count: UInt32, ofMap name: String) throws(KernelError) {
         let map = try unsafe find(name) { unsafe String(cString: bpf_map__name($0)) == name }

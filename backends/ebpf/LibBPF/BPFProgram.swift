@@ -20,13 +20,18 @@ package final class BPFProgram: Sendable {
     package var rawDescriptor: CInt { descriptor.rawValue }
 
     /// Takes over a descriptor of a program; `name` where the kernel's 15 letters do not reach.
-    init(taking descriptor: consuming OwnedDescriptor, name: String) throws(KernelError) {
+    init(taking descriptor: consuming OwnedDescriptor, name: String? = nil) throws(KernelError) {
         var info = bpf_prog_info()
         var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-        try kernel("bpf_obj_get_info_by_fd(\(name))") { [number = descriptor.rawValue] in
+        try kernel("bpf_obj_get_info_by_fd(\(name ?? "a program"))") {
+            [number = descriptor.rawValue] in
             unsafe bpf_obj_get_info_by_fd(number, &info, &size)
         }
-        self.name = name
+        self.name =
+            unsafe name
+            ?? withUnsafeBytes(of: info.name) { bytes in
+                unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
         id = info.id
         tag = unsafe withUnsafeBytes(of: info.tag) { unsafe $0.map(hexadecimal).joined() }
         verifiedInstructions = Int(info.verified_insns)
@@ -72,7 +77,9 @@ package final class BPFProgram: Sendable {
 
 extension BPFProgram {
     /// Opens a program that is in the kernel by its id.
-    package static func open(id: UInt32, name: String) throws(KernelError) -> BPFProgram {
+    ///
+    /// Without a `name` it has the kernel's, which is cut to 15 bytes.
+    package static func open(id: UInt32, name: String? = nil) throws(KernelError) -> BPFProgram {
         let descriptor = try kernel("bpf_prog_get_fd_by_id(\(id))") { bpf_prog_get_fd_by_id(id) }
         return try BPFProgram(taking: OwnedDescriptor(taking: descriptor), name: name)
     }

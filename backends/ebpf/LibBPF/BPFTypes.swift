@@ -6,6 +6,7 @@ internal import CLibBPF
 package struct BPFAttachType: Hashable, Sendable {
     let value: UInt32
     init(_ type: bpf_attach_type) { value = type.rawValue }
+    init(value: UInt32) { self.value = value }
 
     var raw: bpf_attach_type { bpf_attach_type(rawValue: value) }
 

@@ -13,6 +13,12 @@ package struct TrafficControlHook: Hashable, Sendable {
     /// False when somebody else had put the qdisc there, and would miss it.
     package let madeQdisc: Bool
 
+    /// One that `create` has found or made earlier.
+    package init(interface: UInt32, madeQdisc: Bool) {
+        self.interface = interface
+        self.madeQdisc = madeQdisc
+    }
+
     package enum Direction: Hashable, Sendable, CaseIterable {
         case ingress
         case egress
@@ -85,6 +91,19 @@ package struct TrafficControlHook: Hashable, Sendable {
         if result == -Errno.noSuchFileOrDirectory.rawValue { return false }
         try kernel("bpf_tc_hook_destroy(\(interface))") { result }
         return true
+    }
+
+    /// Whether the interface has a clsact qdisc, whoever made it.
+    package func exists() throws(KernelError) -> Bool {
+        var socket = try NetlinkSocket.open(.route, in: .current())
+        var message = NetlinkMessage(Int(RTM_GETQDISC), flags: NLM_F_REQUEST | NLM_F_DUMP)
+        message.add(header: tcmsg())
+        return try socket.dump(message, "list queueing disciplines").contains { answer in
+            // struct tcmsg: family, padding, index, handle, parent. clsact has a place of its own,
+            // which no other qdisc but ingress takes.
+            answer.loadInteger(at: 16 + 4, as: UInt32.self) == interface
+                && answer.loadInteger(at: 16 + 12, as: UInt32.self) == clibbpf_clsact_parent()
+        }
     }
 
     /// True while anybody's filter is on the qdisc.

@@ -8,6 +8,7 @@
 #define SWERVE_OBJECTS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum swerve_object_name {
 	SWERVE_OBJECT_CONNECT,
@@ -25,6 +26,7 @@ enum swerve_object_name {
 	SWERVE_OBJECT_SOCKOPS,
 	SWERVE_OBJECT_SOCKOPS_ATTACHED,
 	SWERVE_OBJECT_TC,
+	SWERVE_OBJECTS,
 };
 
 struct swerve_object {
@@ -33,5 +35,8 @@ struct swerve_object {
 };
 
 struct swerve_object swerve_object(enum swerve_object_name name);
+
+/* A number that tells these objects from those of another build. */
+uint64_t swerve_objects_tag(void);
 
 #endif

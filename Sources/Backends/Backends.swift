@@ -5,11 +5,18 @@ internal import IPTablesBackend
 package import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
+internal import XTables
 
 /// The mechanisms of this build: the one place that knows every backend by name.
 package enum Backends {
     /// What can be made, in order of preference.
     package static let built: [Mechanism] = [.ebpf, .nft, .legacy]
+
+    /// What finds and removes what any process ever left, one for each mechanism.
+    package static let sweepers: [any KernelSweeper] = []
+
+    /// The file that iptables(8) locks while it writes legacy rules.
+    package static let lockFile = XTables.lockFile
 
     /// What this kernel has of each mechanism below a ceiling, in order of preference.
     package static func assess(below ceiling: FeatureCeiling = .none) -> [Assessment] {
@@ -90,14 +97,17 @@ package enum Backends {
     /// A node's own instance, for the workloads below `node`.
     ///
     /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
-    /// machine's, which this would make and leave where no iptables is installed.
+    /// machine's, which this would make and leave where no iptables is installed. With `pins`, what
+    /// eBPF has in the kernel outlives the process.
     package static func make(
         _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod,
-        below ceiling: FeatureCeiling = .none, lockFile: String
-    ) async throws -> any RedirectionBackend {
+        below ceiling: FeatureCeiling = .none, lockFile: String, pins: String? = nil
+    ) async throws(RedirectionError) -> any RedirectionBackend {
         switch mechanism {
         case .ebpf:
-            try await EBPFBackend.load(attachingTo: node, inbound: inbound, below: ceiling)
+            try await EBPFBackend.load(
+                attachingTo: node, inbound: inbound, below: ceiling,
+                pins: pins.map { BPFPins(in: $0) })
         case .nft: IPTablesBackend(.nft)
         case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
         }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinuxShims
+internal import FoundationEssentials
+internal import SystemPackage
+
+/// A directory that only root reads, for files that are there whole or not at all.
+package struct Directory: Hashable, Sendable {
+    package let path: String
+
+    package init(path: String) { self.path = path }
+
+    package func child(_ name: String) -> Directory { Directory(path: path + "/" + name) }
+
+    /// Makes it, and those above it; it is not an error if it is there.
+    package func create() throws(KernelError) {
+        let parent = path.split(separator: "/").dropLast().joined(separator: "/")
+        do throws(KernelError) {
+            try kernel("mkdir(\(path))") { unsafe clinux_mkdir(path, 0o700) }
+        } catch  where error.errno == .fileExists {
+        } catch  where error.errno == .noSuchFileOrDirectory && !parent.isEmpty {
+            try Directory(path: (path.hasPrefix("/") ? "/" : "") + parent).create()
+            try kernel("mkdir(\(path))") { unsafe clinux_mkdir(path, 0o700) }
+        }
+    }
+
+    /// The names of what is in it, in order; nothing when it is not there.
+    package func names() -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+    }
+
+    /// The text of a file, `nil` when there is none.
+    package func read(_ name: String) throws(KernelError) -> String? {
+        do throws(KernelError) {
+            return try readFile(path + "/" + name)
+        } catch  where error.errno == .noSuchFileOrDirectory {
+            return nil
+        }
+    }
+
+    /// Ends the name of a file that is being written.
+    package static let unfinished = ".new"
+
+    /// Writes a file: whoever reads it finds what was there before, or all of `text`.
+    ///
+    /// Nothing is synced to a disk: what the files tell of is gone with the kernel, too.
+    package func replace(_ name: String, with text: String) throws(KernelError) {
+        let file = path + "/" + name
+        let aside = file + Self.unfinished
+        try OwnedDescriptor.open(aside, .replace, mode: 0o600).write(text)
+        try kernel("rename(\(aside), \(file))") { unsafe clinux_rename(aside, file) }
+    }
+
+    /// Removes a file; it is not an error if it is gone.
+    package func remove(_ name: String) throws(KernelError) {
+        do throws(KernelError) {
+            try kernel("unlink(\(path)/\(name))") { unsafe clinux_unlink(path + "/" + name) }
+        } catch  where error.errno == .noSuchFileOrDirectory {}
+    }
+
+    /// Removes the directory if it is empty.
+    package func removeIfEmpty() throws(KernelError) {
+        do throws(KernelError) {
+            try kernel("rmdir(\(path))") { unsafe clinux_rmdir(path) }
+        } catch  where error.errno == .noSuchFileOrDirectory || error.errno == .directoryNotEmpty {}
+    }
+}

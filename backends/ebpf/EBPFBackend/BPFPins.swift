@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CBPFObjects
+internal import CSwerveABI
+internal import LibBPF
+internal import LinuxKernel
+internal import RedirectionEngine
+internal import SystemPackage
+
+/// Where a node's programs and maps are pinned, so that they outlive the process (ADR 0016).
+package struct BPFPins: Hashable, Sendable {
+    /// A directory in bpffs, `/sys/fs/bpf/swerve`, where each version of the ABI has its own.
+    package let directory: String
+    /// The version of every byte that programs and user space share.
+    package let version: UInt32
+    /// Which programs these are: two builds with one ABI may take each other's place.
+    package let build: UInt64
+
+    /// `version` and `build` are this program's own where tests do not say otherwise.
+    package init(in directory: String, version: UInt32? = nil, build: UInt64? = nil) {
+        self.directory = directory
+        self.version = version ?? UInt32(SWERVE_ABI_VERSION)
+        self.build = build ?? Self.ownBuild
+    }
+
+    private static let ownBuild = swerve_objects_tag()
+}
+
+/// A node's pins, which nobody else changes for as long as this is held.
+final class PinStore: Sendable {
+    let pins: BPFPins
+    private let lock: OwnedDescriptor
+
+    private init(_ pins: BPFPins, lock: consuming OwnedDescriptor) {
+        self.pins = pins
+        self.lock = lock
+    }
+
+    /// Takes hold of the directory, and clears away what an earlier process has left unfinished.
+    ///
+    /// Waits a little for another process that is about to end.
+    static func open(_ pins: BPFPins) async throws(RedirectionError) -> PinStore {
+        let step = "open the pins in \(pins.directory)"
+        let directory = Directory(path: pins.directory)
+        try during(step) { () throws(KernelError) in try prepare(directory) }
+        for attempt in 1... {
+            let lock = try during(step) { () throws(KernelError) in
+                try OwnedDescriptor.open(pins.directory, .directory)
+            }
+            if try during(step, { () throws(KernelError) in try lock.tryLock() }) {
+                let store = PinStore(pins, lock: lock)
+                try store.refuseNewer()
+                try during(step) { () throws(KernelError) in try store.clearUnfinished() }
+                return store
+            }
+            guard attempt < 50 else { break }
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+        throw .kernel(
+            KernelError("flock(\(pins.directory))", .wouldBlock, detail: "another process has it"),
+            during: step)
+    }
+
+    /// The place where distributions mount a bpf filesystem.
+    private static let usualMount = "/sys/fs/bpf"
+
+    private static func prepare(_ directory: Directory) throws(KernelError) {
+        let usual = directory.path.hasPrefix(usualMount + "/")
+        if usual, try !BPFFileSystem.contains(usualMount) {
+            ChangeLog.about(to: .pin, "mount a bpf filesystem on \(usualMount)")
+            try BPFFileSystem.mount(on: usualMount)
+        }
+        try directory.create()
+        guard try BPFFileSystem.contains(directory.path) else {
+            throw KernelError("pin below \(directory.path)", .invalidArgument, detail: "no bpffs")
+        }
+    }
+
+    // MARK: Versions
+
+    /// Where this version's pins are, once they are whole.
+    var current: PinDirectory { PinDirectory(path: "\(pins.directory)/v\(pins.version)") }
+
+    /// Where they are made; no dot begins the name, for bpffs refuses those.
+    var unfinished: PinDirectory {
+        PinDirectory(path: "\(pins.directory)/\(Self.unfinishedPrefix)v\(pins.version)")
+    }
+
+    private static let unfinishedPrefix = "building-"
+
+    private var root: Directory { Directory(path: pins.directory) }
+
+    private var versions: [UInt32] {
+        root.names().filter { $0.hasPrefix("v") }.compactMap { UInt32($0.dropFirst()) }.sorted()
+    }
+
+    /// The newest of the pins that an older program has left, if any.
+    var older: PinDirectory? {
+        versions.last { $0 < pins.version }.map {
+            PinDirectory(path: "\(pins.directory)/v\($0)")
+        }
+    }
+
+    private func refuseNewer() throws(RedirectionError) {
+        guard let newest = versions.last, newest > pins.version else { return }
+        throw .newerState(
+            "\(pins.directory)/v\(newest)", version: Int(newest), own: Int(pins.version))
+    }
+
+    private func clearUnfinished() throws(KernelError) {
+        for name in root.names() where name.hasPrefix(Self.unfinishedPrefix) {
+            ChangeLog.about(to: .pin, "remove \(pins.directory)/\(name)")
+            try PinDirectory(path: "\(pins.directory)/\(name)").remove()
+        }
+    }
+
+    /// What was made aside takes its place, whole.
+    func finish() throws(KernelError) {
+        ChangeLog.about(to: .pin, "move \(unfinished.path) to \(current.path)")
+        try Directory(path: unfinished.path).move(to: current.path)
+    }
+
+    /// Removes what older programs have left: nothing needs it any more.
+    func removeOlder() throws(KernelError) {
+        for version in versions where version < pins.version {
+            ChangeLog.about(to: .pin, "remove \(pins.directory)/v\(version)")
+            try PinDirectory(path: "\(pins.directory)/v\(version)").remove()
+        }
+    }
+}

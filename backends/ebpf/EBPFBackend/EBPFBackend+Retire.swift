@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CSwerveABI
+internal import LibBPF
+internal import LinuxKernel
+package import RedirectionEngine
+internal import RedirectionModel
+
+extension EBPFBackend {
+    /// Redirects no new connection; what established ones need stays until they have ended.
+    ///
+    /// What is known of a socket is with the socket. A connection that is being made still needs
+    /// the programs to meet its pod's entry, which therefore stays, switched off; one through tc
+    /// needs its flow and the filters, one from a borrowed address the routing.
+    package func retire(from workload: Workload) async throws(RedirectionError) -> Retirement {
+        try refuseOurselves(workload)
+        let key = try key(of: workload)
+        let step = "retire the programs of \(workload.id)"
+        let connections = try during(step) { () throws(KernelError) in
+            guard var entry = try node.pods.lookup(key, as: swerve_pod.self) else { return 0 }
+            if entry.has(SWERVE_POD_ENABLED) {
+                entry.flags &= ~UInt32(SWERVE_POD_ENABLED.rawValue)
+                ChangeLog.about(to: .entries, "switch off pod \(key)")
+                try node.pods.update(key, entry)
+                // Who has read the entry as it was may begin a connection until then.
+                sets.awaitReaders()
+            }
+            return try countConnections(inNeedOf: entry, key, workload)
+        }
+        guard connections == 0 else { return .lingering(connections: connections) }
+        try await remove(from: workload)
+        return .complete
+    }
+
+    private func countConnections(
+        inNeedOf entry: swerve_pod, _ key: UInt64, _ workload: Workload
+    ) throws(KernelError) -> Int {
+        let handshakes = try node.handshakes.keys(as: swerve_handshake_key.self)
+            .filter { $0.pod == key }
+        let table = try workload.namespace.connections()
+        let beginning = table.filter { $0.state == .synReceived }.count
+        return try handshakes.count + beginning + liveFlows(of: key)
+            + borrowing(entry, among: table)
+            + (installations[key]?.attached == nil ? 0 : served(entry, among: table))
+    }
+
+    /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who
+    /// answers what their origins are.
+    private func served(_ entry: swerve_pod, among table: [TCPConnection]) -> Int {
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        return table.filter { $0.state.isAlive && ports.contains($0.local.port) }.count
+    }
+
+    /// Connections whose ports tc rewrites, until their last packet may have come.
+    private func liveFlows(of key: UInt64) throws(KernelError) -> Int {
+        let now = monotonicNanoseconds()
+        var count = 0
+        for flow in try node.flows.keys(as: swerve_flow_key.self)
+        where flow.pod == key && flow.leaving == 1 {
+            guard let entry = try node.flows.lookup(flow, as: swerve_flow_entry.self) else {
+                continue
+            }
+            if entry.expires == 0 || entry.expires > now { count += 1 }
+        }
+        return count
+    }
+
+    /// Connections from addresses that are not the pod's own, which need its routing.
+    private func borrowing(
+        _ entry: swerve_pod, among table: [TCPConnection]
+    ) throws(KernelError) -> Int {
+        guard entry.has(SWERVE_POD_TRANSPARENT) else { return 0 }
+        let own = try node.readable.ownAddresses(of: entry)
+        return table.filter { connection in
+            let local = connection.local.address
+            return connection.state.isAlive && !local.isLoopback && !own.contains(local)
+        }.count
+    }
+}

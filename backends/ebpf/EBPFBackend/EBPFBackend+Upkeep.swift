@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CSwerveABI
+internal import LibBPF
+internal import LinuxKernel
+package import RedirectionEngine
+
+extension EBPFBackend {
+    /// Removes the flows of connections that have been over for long enough.
+    package func sweep() throws(RedirectionError) {
+        let now = monotonicNanoseconds()
+        try during("sweep finished flows") { () throws(KernelError) in
+            for key in try node.flows.keys(as: swerve_flow_key.self) {
+                let entry = try node.flows.lookup(key, as: swerve_flow_entry.self)
+                guard let entry, entry.expires != 0, entry.expires < now else { continue }
+                try node.flows.delete(key)
+            }
+        }
+    }
+
+    /// Removes what an earlier process has left behind for pods that have no entry.
+    func clearLeftovers() throws(RedirectionError) {
+        guard node.isAdopted else { return }
+        try during("clear what an earlier process has left") { () throws(KernelError) in
+            let pods = Set(try node.pods.keys(as: UInt64.self))
+            for key in try node.counts.keys(as: UInt64.self) where !pods.contains(key) {
+                try node.counts.delete(key)
+            }
+            for key in try node.listeners?.keys(as: swerve_listener_key.self) ?? []
+            where !pods.contains(key.pod) {
+                try node.listeners?.delete(key)
+            }
+            try removeFlows { !pods.contains($0.pod) }
+            for key in node.pinnedPods where !pods.contains(key) {
+                for pins in node.pins(of: key) {
+                    try pins.removeLink()
+                    // What says which qdiscs are ours stays until they are gone.
+                    try pins.removeIfEmpty()
+                }
+            }
+        }
+    }
+
+    /// Forgets every pod but these: their namespaces are gone, or are nobody's any more.
+    ///
+    /// Called when all that are wanted have been applied. It ends an older version's work, too.
+    package func forget(allBut workloads: [Workload]) throws(RedirectionError) {
+        var known: Set<UInt64> = []
+        for workload in workloads { known.insert(try key(of: workload)) }
+        try during("forget pods that nobody knows") { () throws(KernelError) in
+            let keys = Set(try node.pods.keys(as: UInt64.self)).union(node.pinnedPods)
+            for key in keys.subtracting(known) { try forget(key) }
+            try node.settle(nil)
+        }
+    }
+
+    /// Removes what there is of a pod whose namespace nobody can enter any more.
+    private func forget(_ key: UInt64) throws(KernelError) {
+        let entry = try node.pods.lookup(key, as: swerve_pod.self)
+        try removeEntry(key)
+        try forgetListeners(key)
+        try removeFlows { $0.pod == key }
+        for pins in node.pins(of: key) { try pins.remove() }
+        installations[key] = nil
+        guard let set = entry?.set else { return }
+        sets.awaitReaders()
+        sets.release(set)
+    }
+
+    func removeFlows(where isUnwanted: (swerve_flow_key) -> Bool) throws(KernelError) {
+        for key in try node.flows.keys(as: swerve_flow_key.self) where isUnwanted(key) {
+            try node.flows.delete(key)
+        }
+    }
+
+    /// How many entries the maps hold: what a test, or an operator, wants to see empty.
+    package func occupancy() throws(RedirectionError) -> [String: Int] {
+        try during("count map entries") { () throws(KernelError) in
+            var counts: [String: Int] = [:]
+            for map in [
+                node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
+                node.flows, node.counts,
+            ] + [node.listeners].compactMap(\.self) {
+                counts[map.name] = try map.count()
+            }
+            return counts
+        }
+    }
+
+    /// What went wrong so far, by the names of swerve_abi.h.
+    package func failures() throws(RedirectionError) -> [String: UInt64] {
+        let names = [
+            "storage full", "handshakes full", "bind failed", "listeners full", "no listener",
+            "flows full", "mptcp refused", "no source",
+        ]
+        return try during("read failure counters") { () throws(KernelError) in
+            var counts: [String: UInt64] = [:]
+            for (index, name) in names.enumerated() {
+                counts[name] = try node.stats.sum(at: UInt32(index))
+            }
+            return counts
+        }
+    }
+
+    /// How this backend finds out who a socket's owner is.
+    package nonisolated var ownerMethod: OwnerMethod { node.ownerMethod }
+
+    /// The programs in use as the verifier saw them: the node's, and one pod's own.
+    package var programs: [ProgramReport] {
+        node.reports + (installations.values.first?.inbound?.reports ?? [])
+    }
+}
