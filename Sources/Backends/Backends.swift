@@ -66,13 +66,20 @@ package enum Backends {
             refusal: refusal)
     }
 
-    /// The mechanism to use for a plan; `inbound` is how eBPF would take inbound connections.
+    /// The mechanism to use for a plan, and for a workload if it is known which; `inbound` is how
+    /// eBPF would take inbound connections.
     package static func choose(
-        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod,
-        below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = []
+        _ wish: Wish, for plan: RedirectionPlan, in workload: Workload? = nil,
+        inbound: InboundMethod, below ceiling: FeatureCeiling = .none,
+        beside others: [ForeignHook] = []
     ) throws -> Choice {
         try choose(wish, below: ceiling, beside: others) { mechanism in
-            inspector(of: mechanism, inbound: inbound).refusal(of: plan)
+            if mechanism == .ebpf, let workload,
+                let obstacle = EBPFBackend.obstacle(to: workload, below: ceiling)
+            {
+                return obstacle
+            }
+            return inspector(of: mechanism, inbound: inbound).refusal(of: plan)
         }
     }
 
@@ -106,13 +113,13 @@ package enum Backends {
     /// lookup becomes inbound by tc where the ceiling of `features`, or the kernel, has none. With
     /// `pins`, what eBPF has in the kernel outlives the process.
     package static func make(
-        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String,
-        below features: FeatureCeiling = .none, pins: String? = nil
+        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod,
+        below ceiling: FeatureCeiling = .none, lockFile: String, pins: String? = nil
     ) async throws(RedirectionError) -> any RedirectionBackend {
         switch mechanism {
         case .ebpf:
             try await EBPFBackend.load(
-                attachingTo: node, inbound: inbound.permitted(below: features), below: features,
+                attachingTo: node, inbound: inbound.permitted(below: ceiling), below: ceiling,
                 pins: pins.map { BPFPins(in: $0) })
         case .nft: IPTablesBackend(.nft)
         case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import EBPFBackend
+internal import FoundationEssentials
 internal import IPTablesBackend
 package import LinuxKernel
 package import RedirectionEngine
@@ -12,6 +13,14 @@ package enum TestedMechanism: String, CaseIterable, Codable, Sendable {
     case attachment = "ebpf as on Linux 5.4"
     case nft
     case legacy
+
+    /// All, or those that `SWERVE_TEST_MECHANISMS` names: an old kernel does not have each of them.
+    package static let allCases: [Self] = {
+        let all: [Self] = [.socketLookup, .trafficControl, .attachment, .nft, .legacy]
+        let wish = ProcessInfo.processInfo.environment["SWERVE_TEST_MECHANISMS"]
+        let names = wish.map { Set($0.split(separator: ",").map(String.init)) }
+        return all.filter { names?.contains("\($0)") ?? true }
+    }()
 
     /// Makes the backend; what is eBPF attaches to `cgroup`, or below it.
     package func make(attachingTo cgroup: Cgroup) async throws -> any RedirectionBackend {

@@ -63,8 +63,8 @@ struct LabOptions: ParsableArguments {
         if mechanism != nil { policy.mode = nil }
         var configuration = LabConfiguration(wish)
         configuration.policy = policy
-        if let inbound { configuration.inbound = inbound }
         configuration.ceiling = FeatureCeiling(maxFeatures)
+        configuration.inbound = inbound ?? .preferred(below: configuration.ceiling)
         configuration.sidecarCommand = sidecar
         configuration.purpose = purpose
         return configuration

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Backends
+internal import EBPFBackend
 internal import Lab
 internal import LinuxKernel
 internal import RedirectionEngine
@@ -46,9 +47,13 @@ struct ProbeCommand: ParsableCommand {
 
     private func probe() throws -> ProbeReport {
         let node = cgroupRoot.map(Cgroup.init(path:))
-        let others = Backends.others(around: try workload(), attachingTo: node)
-        return try ProbeReport(
-            mechanism.wish, below: FeatureCeiling(maxFeatures), beside: others)
+        let workload = try workload()
+        let ceiling = FeatureCeiling(maxFeatures)
+        let others = Backends.others(around: workload, attachingTo: node)
+        return try ProbeReport(mechanism.wish, below: ceiling, beside: others) { mechanism in
+            guard mechanism == .ebpf, let workload else { return nil }
+            return EBPFBackend.obstacle(to: workload, below: ceiling)
+        }
     }
 
     private func workload() throws -> Workload? {
@@ -108,13 +113,17 @@ struct ProbeReport: Encodable {
     let reason: String
     let passedOver: [PassedOver]
 
-    init(_ wish: Wish, below ceiling: FeatureCeiling, beside others: [ForeignHook]) throws {
+    init(
+        _ wish: Wish, below ceiling: FeatureCeiling, beside others: [ForeignHook],
+        refusal: @escaping (Mechanism) -> String?
+    ) throws {
         kernel = try kernelRelease()
         maxFeatures = ceiling.version.map { "\($0)" }
         features = Backends.assess(below: ceiling).flatMap { $0.features.map(Feature.init) }
         self.others = others
         do {
-            let choice = try Backends.choose(wish, below: ceiling, beside: others)
+            let choice = try Backends.choose(
+                wish, below: ceiling, beside: others, refusal: refusal)
             (self.choice, reason, passedOver) = (
                 choice.mechanism, choice.reason, choice.passedOver
             )

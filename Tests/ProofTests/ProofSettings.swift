@@ -3,7 +3,6 @@
 import Equivalence
 import Foundation
 import LinuxKernel
-import TestedMechanisms
 
 /// How much is proven; scripts/prove sets it for long runs.
 struct ProofSettings {
@@ -20,13 +19,6 @@ struct ProofSettings {
     static let current = ProofSettings(
         policies: number("SWERVE_PROVE_POLICIES") ?? 300,
         seed: number("SWERVE_PROVE_SEED") ?? 1, lanes: number("SWERVE_PROVE_LANES") ?? 2)
-
-    /// All, or those that are asked for.
-    static var mechanisms: [ProvenMechanism] {
-        let wish = ProcessInfo.processInfo.environment["SWERVE_PROVE_MECHANISM"]
-        let names = wish?.split(separator: ",").map { String($0) }
-        return ProvenMechanism.allCases.filter { names?.contains("\($0)") ?? true }
-    }
 
     private static func number<Number: FixedWidthInteger>(_ name: String) -> Number? {
         ProcessInfo.processInfo.environment[name].flatMap { Number($0) }

@@ -10,7 +10,7 @@ import Testing
 
 /// Every mechanism does what the model says, shown by live traffic; docs/equivalence.md.
 @Suite(.requiresKernel) struct ProofTests {
-    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: ProofSettings.mechanisms)
+    @Test(.timeLimit(.minutes(ProofSettings.current.minutes)), arguments: TestedMechanism.allCases)
     func `live traffic meets the verdicts of the model`(_ mechanism: ProvenMechanism) async throws {
         let file = TemporaryFile()
         await #expect(processExitsWith: .success) { [mechanism, report = file.path as String] in

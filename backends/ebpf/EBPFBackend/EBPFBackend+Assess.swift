@@ -18,11 +18,21 @@ extension EBPFBackend {
     /// What the mechanism uses of the kernel.
     package static var features: [Feature] { rows.map(\.feature) }
 
+    /// Why the mechanism cannot have the workload on this kernel, or `nil`.
+    package static func obstacle(
+        to workload: Workload, below ceiling: FeatureCeiling = .none
+    ) -> String? {
+        let isEnough =
+            workload.cgroup != nil || IdentityMethod.preferred(below: ceiling) == .namespace
+        return isEnough ? nil : "without netns cookies, the workload's cgroup must be known"
+    }
+
     /// How the cgroups begin that an assessment makes.
     package static let probePrefix = "swerve-probe"
 
     private static var rows: [Row] {
-        baseRows + outboundRows + lookupRows + originRows + inboundRows + ownerRows + listRows
+        baseRows + identityRows + outboundRows + lookupRows + originRows + inboundRows + ownerRows
+            + listRows
     }
 
     private static var baseRows: [Row] {
@@ -51,17 +61,6 @@ extension EBPFBackend {
                 "cgroup/connect6", "4.17", "outbound verdict and rewrite",
                 .program(.cgroupSocketAddress, .connect6), tests: redirection),
             Row(
-                "netns cookie in connect", "5.7", "which pod a socket is of",
-                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4),
-                without: byAttachment, tests: redirection),
-            Row(
-                "SO_NETNS_COOKIE", "5.14", "the pod's key", .namespaceCookie,
-                without: byAttachment, after: [], tests: ["BackendContractTests"]),
-            Row(
-                "cgroup storage", "4.19", "identity by attachment; workloads that are a cgroup",
-                .map(.cgroupStorage), without: "identity by namespace alone",
-                tests: ["OldKernelTests", "CgroupWorkloadTests"]),
-            Row(
                 "socket storage in connect", "5.3", "origin, owner",
                 .helper(.socketStorageGet, .cgroupSocketAddress, .connect4), tests: redirection),
             Row(
@@ -71,6 +70,31 @@ extension EBPFBackend {
                 "bpf_set_retval", "5.18", "errors programs understand: no MPTCP, no route",
                 .helper(.setReturnValue, .cgroupSocketAddress, .connect4), without: "`EPERM`",
                 tests: ["ObservationTests", "FullPolicyTests"]),
+        ]
+    }
+
+    /// How a socket's workload is known.
+    private static var identityRows: [Row] {
+        let cgroup = "identity by the workload's cgroup"
+        return [
+            Row(
+                "cgroup storage", "4.19", "identity by the workload's cgroup",
+                .map(.cgroupStorage), without: "identity by network namespace",
+                tests: ["OldKernelTests"]),
+            Row(
+                "SO_NETNS_COOKIE", "5.14", "identity by network namespace", .namespaceCookie,
+                without: cgroup, after: [], tests: ["BackendContractTests"]),
+            Row(
+                "netns cookie in connect", "5.7", "identity by network namespace",
+                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4), without: cgroup,
+                tests: redirection),
+            Row(
+                "netns cookie in sock_create", "5.7", "identity by network namespace",
+                .helper(.getNetnsCookie, .cgroupSocket, .socketCreate), without: cgroup,
+                tests: redirection),
+            Row(
+                "netns cookie in sock_ops", "5.15", "identity by network namespace",
+                .helper(.getNetnsCookie, .sockOps, .sockOps), without: cgroup, tests: redirection),
         ]
     }
 
@@ -91,16 +115,12 @@ extension EBPFBackend {
                 "sock_ops", "4.13", "origin to the sidecar's socket; listeners",
                 .program(.sockOps, .sockOps), tests: redirection),
             Row(
-                "netns cookie in sock_ops", "5.15", "which pod a connection is of",
-                .helper(.getNetnsCookie, .sockOps, .sockOps), without: byAttachment,
-                tests: redirection),
-            Row(
                 "cgroup/getsockopt", "5.3", "`SO_ORIGINAL_DST`",
                 .program(.cgroupSocketOption, .getsockopt), tests: ["OriginalDestinationTests"]),
             Row(
                 "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
                 .program(.cgroupSocketAddress, .getpeername4),
-                without: "the application sees the sidecar as its peer", tests: redirection),
+                without: "the application sees the sidecar's address", tests: redirection),
         ]
     }
 
