@@ -165,7 +165,6 @@ extension EBPFBackend {
     }
 
     private static let redirection = ["RedirectionTests"]
-    private static let byAttachment = "identity by attachment to each pod's cgroup"
 }
 
 /// A feature and how it is asked for.
