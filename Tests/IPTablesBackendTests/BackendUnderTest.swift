@@ -15,6 +15,9 @@ struct BackendUnderTest: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { "\(flavor)" }
 
+    /// Whose routing is its own.
+    var owner: TransparentRouting.Owner { flavor == .nft ? .rules : .legacyRules }
+
     /// Runs `body` with a backend and an empty namespace.
     func run(_ body: (IPTablesBackend, Workload) async throws -> Void) async throws {
         try await run(in: Workload(id: "pod", namespace: try NetworkNamespace.create()), body)

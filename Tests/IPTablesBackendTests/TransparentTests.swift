@@ -132,7 +132,8 @@ import Testing
                     try await group.waitForAll()
                 }
                 let plan = try await backend.installed(in: workload)
-                let routing = try TransparentRouting.installed(in: pod.namespace, for: .rules)
+                let routing = try TransparentRouting.installed(
+                    in: pod.namespace, for: subject.owner)
                 #expect((routing != nil) == (plan == transparent.fingerprint))
                 let sections = try await backend.listing(in: workload).sections
                 #expect(sections.isEmpty == (plan == nil))
@@ -208,7 +209,7 @@ import Testing
         let before = try Routing(of: pod.namespace)
         try await subject.run(in: pod.workload) { backend, workload in
             try await backend.apply(plan(pod), to: workload)
-            try TransparentRouting.remove(from: pod.namespace, for: .rules)
+            try TransparentRouting.remove(from: pod.namespace, for: subject.owner)
             #expect(try await backend.installed(in: workload) == nil)
             try await backend.apply(plan(pod), to: workload)
             #expect(try await backend.installed(in: workload) == plan(pod).fingerprint)
