@@ -51,6 +51,18 @@ struct Connection: ~Copyable {
         try server.originalDestination(family)
     }
 
+    /// The port of that; of a connection to the sidecar's own port, which has no origin, that port.
+    func originPort(_ family: AddressFamily) throws(KernelError) -> UInt16 {
+        let local = try server.localEndpoint().port
+        do throws(KernelError) {
+            let port = try origin(family).port
+            // Who was not redirected is not told that it was.
+            return port == local ? 0 : port
+        } catch {
+            return local
+        }
+    }
+
     /// Ends the connection, the sidecar first: it is left with the TIME_WAIT.
     consuming func closeServerFirst() throws(KernelError) {
         try server.finishSending()

@@ -187,9 +187,9 @@ struct TrafficControlTests {
                         pod, family, port: ports[1], from: 45_003, accepting: sidecar)
                     let three = try Connection.open(
                         pod, family, port: ports[2], from: 45_003, accepting: sidecar)
-                    #expect(try one.origin(family).port == ports[0])
-                    #expect(try two.origin(family).port == ports[1])
-                    #expect(try three.origin(family).port == ports[2])
+                    #expect(try one.originPort(family) == ports[0])
+                    #expect(try two.originPort(family) == ports[1])
+                    #expect(try three.originPort(family) == ports[2])
                     try one.exchange("one")
                     try two.exchange("two")
                     try three.exchange("three")

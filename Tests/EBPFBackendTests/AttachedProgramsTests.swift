@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import EBPFBackend
+import KernelTestSupport
+import LibBPF
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import Testing
+
+/// Programs on a workload's own cgroup, attached as before Linux 5.7: nothing but a cgroup holds them.
+@Suite(.requiresKernel) struct AttachedProgramsTests {
+    private static let old = FeatureCeiling(KernelVersion(5, 4))
+
+    /// A pod, its cgroup, and a bpf filesystem.
+    private struct World {
+        let node: Cgroup
+        let pod: TestPod
+        let own: Cgroup
+
+        init(_ node: Cgroup) throws {
+            self.node = node
+            pod = try TestPod.create()
+            own = try #require(pod.workload.cgroup)
+        }
+
+        func load(pinning files: TestBPFFileSystem?) async throws -> EBPFBackend {
+            try await EBPFBackend.load(
+                attachingTo: node, below: AttachedProgramsTests.old,
+                pins: files.map { BPFPins(in: $0.path + "/swerve") })
+        }
+
+        /// The programs on the pod's cgroup, hook by hook.
+        func programs() throws -> [[UInt32]] {
+            try [
+                BPFAttachType.connect4, .connect6, .sendmsg4, .sockOps, .getsockopt, .socketCreate,
+            ]
+            .map { try BPFLink.programs(on: own, $0) }
+        }
+
+        func checkRedirection() throws {
+            let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+            let origin = Endpoint(pod.peerAddress(.ipv4), 8080)
+            let client = try pod.namespace.connect(to: origin)
+            let accepted = try sidecar.accept()
+            #expect(try accepted.originalDestination(.ipv4) == origin)
+            #expect(try accepted.peerEndpoint() == client.localEndpoint())
+        }
+    }
+
+    @Test(.timeLimit(.minutes(5)))
+    func `the next process goes on with what is attached`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                let files = try TestBPFFileSystem()
+                do {
+                    let first = try await world.load(pinning: files)
+                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                }
+                let programs = try world.programs()
+                #expect(programs.allSatisfy { $0.count == 1 })
+                try world.checkRedirection()
+                let second = try await world.load(pinning: files)
+                #expect(try await second.drift(from: world.pod.plan, in: world.pod.workload) == [])
+                try await second.apply(world.pod.plan, to: world.pod.workload)
+                #expect(try world.programs() == programs)
+                try world.checkRedirection()
+                try await second.remove(from: world.pod.workload)
+                #expect(try world.programs().allSatisfy(\.isEmpty))
+                let left = try await second.occupancy()
+                #expect(left.values.allSatisfy { $0 == 0 }, "\(left)")
+            }
+        }
+    }
+
+    /// Programs that act on the same connection twice would lose its origin.
+    @Test(.timeLimit(.minutes(5)))
+    func `what a killed process has left on the cgroup is replaced`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                do {
+                    let files = try TestBPFFileSystem()
+                    let first = try await world.load(pinning: files)
+                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                }
+                // The pins went with their filesystem; what they held in place did not.
+                let orphans = try world.programs()
+                #expect(orphans.allSatisfy { $0.count == 1 })
+                let second = try await world.load(pinning: nil)
+                try await second.apply(world.pod.plan, to: world.pod.workload)
+                let programs = try world.programs()
+                #expect(programs.allSatisfy { $0.count == 1 })
+                #expect(zip(programs, orphans).allSatisfy { $0 != $1 })
+                try world.checkRedirection()
+                try await second.remove(from: world.pod.workload)
+                #expect(try world.programs().allSatisfy(\.isEmpty))
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(5)))
+    func `a program that somebody detaches is missed, and comes back`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                let backend = try await world.load(pinning: nil)
+                try await backend.apply(world.pod.plan, to: world.pod.workload)
+                #expect(
+                    try await backend.drift(from: world.pod.plan, in: world.pod.workload) == [])
+                let id = try #require(try BPFLink.programs(on: world.own, .connect4).first)
+                let program = try BPFProgram.open(id: id)
+                #expect(try BPFLink.detach(program, from: world.own, .connect4))
+                let drift = try await backend.drift(
+                    from: world.pod.plan, in: world.pod.workload)
+                #expect(drift.map(\.part) == [.program])
+                #expect(drift.first?.detail.contains("swerve_connect4") == true)
+                try await backend.apply(world.pod.plan, to: world.pod.workload)
+                #expect(
+                    try await backend.drift(from: world.pod.plan, in: world.pod.workload) == [])
+                try world.checkRedirection()
+                try await backend.remove(from: world.pod.workload)
+            }
+        }
+    }
+}
