@@ -42,6 +42,7 @@ let package = Package(
     products: [
         .executable(name: "swerve", targets: ["swerve"]),
         .executable(name: "swerved", targets: ["swerved"]),
+        .executable(name: "swerve-cni", targets: ["swerve-cni"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -135,6 +136,27 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // What a container runtime starts for every pod: no Foundation, no NIO, no backend.
+        library("OrderedJSON"),
+        library("AgentProtocol", ["OrderedJSON"]),
+        library("PluginSystem", ["CLinuxShims"]),
+        library("CNIPlugin", ["AgentProtocol", "OrderedJSON"]),
+        .executableTarget(
+            name: "swerve-cni",
+            dependencies: ["AgentProtocol", "CNIPlugin", "OrderedJSON", "PluginSystem"],
+            swiftSettings: strict,
+            // A node has no Swift, and may have no glibc either (docs/adr/0020). lld, for others
+            // warn about what the runtime could load and never does.
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections",
+                    "-Xlinker", "--icf=safe",
+                ])
+            ]),
+
+        // Our place in a node's network configuration.
+        library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
+
         // What redirection costs.
         .executableTarget(
             name: "TrafficBench",
@@ -154,6 +176,7 @@ let package = Package(
         library(
             "TestedMechanisms",
             ["EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine"]),
+        .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -164,6 +187,13 @@ let package = Package(
             ]),
         library("PolicyFuzzing", ["PolicyFile", "RedirectionModel", "SeededRandom"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        // Not of swerve-cni itself, whose linker settings would become the tests' own.
+        tests(
+            "CNITests",
+            [
+                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "SeededRandom",
+            ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
             "ProofTests",
@@ -221,7 +251,7 @@ let package = Package(
             [
                 "Backends", "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel",
                 "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy", nioCore,
-                nioPosix, systemPackage,
+                nioPosix, systemPackage, "without-bpf",
             ]),
     ]
 )

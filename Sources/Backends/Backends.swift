@@ -18,24 +18,60 @@ package enum Backends {
     /// The file that iptables(8) locks while it writes legacy rules.
     package static let lockFile = XTables.lockFile
 
-    /// What this kernel has of each mechanism, in order of preference.
-    package static func assess() -> [Assessment] {
+    /// What this kernel has of each mechanism below a ceiling, in order of preference.
+    package static func assess(below ceiling: FeatureCeiling = .none) -> [Assessment] {
         built.map { mechanism in
             switch mechanism {
-            case .ebpf: EBPFBackend.assess()
-            case .nft: IPTablesBackend.assess(.nft)
-            case .legacy: IPTablesBackend.assess(.legacy)
+            case .ebpf: EBPFBackend.assess(below: ceiling)
+            case .nft: IPTablesBackend.assess(.nft, below: ceiling)
+            case .legacy: IPTablesBackend.assess(.legacy, below: ceiling)
             }
         }
     }
 
-    /// The mechanism to use, and why; `inbound` is how eBPF would take inbound connections.
+    /// What the mechanisms use of the kernel, in order of preference.
+    package static var features: [Feature] {
+        built.flatMap { mechanism in
+            switch mechanism {
+            case .ebpf: EBPFBackend.features
+            case .nft: IPTablesBackend.features(.nft)
+            case .legacy: IPTablesBackend.features(.legacy)
+            }
+        }
+    }
+
+    /// What of others' acts where we would, on the way to the workload's cgroup and in its namespace.
+    ///
+    /// Our programs are, or would be, attached to `node`; without it, to the top of the hierarchy.
+    package static func others(
+        around workload: Workload?, attachingTo node: Cgroup?
+    ) -> [ForeignHook] {
+        let target = node ?? (try? Cgroup.root())
+        let programs = target.map {
+            EBPFBackend.others(attachingTo: $0, leaf: workload?.cgroup)
+        }
+        let rules = workload.map { IPTablesBackend.others(in: $0.namespace) }
+        return (programs ?? []) + (rules ?? [])
+    }
+
+    /// The mechanism to use, and why; `refusal` tells what of a plan a mechanism cannot express.
     package static func choose(
-        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod
+        _ wish: Wish, below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = [],
+        refusal: @escaping (Mechanism) -> String? = { _ in nil }
     ) throws -> Choice {
-        let release = try kernelRelease()
-        let version = KernelVersion(release: release) ?? KernelVersion(0, 0)
-        return try RedirectionEngine.choose(wish, among: assess(), on: version) { mechanism in
+        let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
+        return try RedirectionEngine.choose(
+            wish, among: assess(below: ceiling),
+            on: ceiling.version.map { min($0, version) } ?? version, beside: others,
+            refusal: refusal)
+    }
+
+    /// The mechanism to use for a plan; `inbound` is how eBPF would take inbound connections.
+    package static func choose(
+        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod,
+        below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = []
+    ) throws -> Choice {
+        try choose(wish, below: ceiling, beside: others) { mechanism in
             inspector(of: mechanism, inbound: inbound).refusal(of: plan)
         }
     }

@@ -14,10 +14,10 @@ import Testing
     func `a kernel that redirects by rules is found able to`(
         _ flavor: IPTablesBackend.Flavor
     ) {
-        let assessment = IPTablesBackend.assess(flavor)
+        let assessment = IPTablesBackend.assess(flavor, remembering: FeatureMemory())
         #expect(assessment.features.count > 5)
         for feature in assessment.features {
-            #expect(feature.answer == .yes, "\(feature.feature)")
+            #expect(feature.answer == .yes, "\(feature)")
         }
         #expect(assessment.missing.isEmpty)
     }
@@ -27,7 +27,7 @@ import Testing
         _ flavor: IPTablesBackend.Flavor
     ) throws {
         let assessment = try asOwner(.application) { () throws(KernelError) in
-            IPTablesBackend.assess(flavor)
+            IPTablesBackend.assess(flavor, remembering: FeatureMemory())
         }
         let answers = assessment.missing.map(\.answer)
         #expect(!answers.isEmpty)

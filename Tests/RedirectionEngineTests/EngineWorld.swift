@@ -80,8 +80,7 @@ private struct MemoryMechanisms: MechanismSource {
             Assessment(
                 mechanism,
                 refusing.contains(mechanism)
-                    ? [FeatureReport("luck", since: "9.9", use: "tests", answer: .no("none"))]
-                    : [])
+                    ? [report("luck", since: "9.9", .no("none"))] : [])
         }
         do throws(ChoiceError) {
             return try RedirectionEngine.choose(
