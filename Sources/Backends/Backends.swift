@@ -90,12 +90,16 @@ package enum Backends {
     /// A node's own instance, for the workloads below `node`.
     ///
     /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
-    /// machine's, which this would make and leave where no iptables is installed.
+    /// machine's, which this would make and leave where no iptables is installed. Inbound by socket
+    /// lookup becomes inbound by tc where the ceiling of `features`, or the kernel, has none.
     package static func make(
-        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String
+        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String,
+        below features: FeatureCeiling = .none
     ) async throws(RedirectionError) -> any RedirectionBackend {
         switch mechanism {
-        case .ebpf: try await EBPFBackend.load(attachingTo: node, inbound: inbound)
+        case .ebpf:
+            try await EBPFBackend.load(
+                attachingTo: node, inbound: inbound.permitted(below: features), below: features)
         case .nft: IPTablesBackend(.nft)
         case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
         }

@@ -151,11 +151,13 @@ private struct LabBuilder: Sendable {
         for node in topology.nodes {
             let backend = try await Backends.make(
                 mechanism, on: try cgroup(node), inbound: configuration.inbound,
-                lockFile: identity.directory + "/xtables.lock")
+                lockFile: identity.directory + "/xtables.lock", below: configuration.ceiling)
             backends[node.name] = backend
             for pod in node.pods {
                 guard let namespace = network.pods[pod.name] else { continue }
-                let workload = Workload(id: pod.name, namespace: namespace)
+                let workload = Workload(
+                    id: pod.name, namespace: namespace,
+                    cgroup: try cgroup(node).child(pod.name))
                 try await backend.apply(try plan(of: pod), to: workload)
             }
         }

@@ -64,7 +64,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases.filter(\.isEBPF))
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter(\.isEBPF))
     func `one cgroup is redirected, and the other in its namespace is not`(
         _ subject: Subject
     ) async {
@@ -116,7 +116,7 @@ import Testing
     }
 
     /// Its namespace may be the machine's: nothing is put there.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases.filter(\.isEBPF))
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter(\.isEBPF))
     func `a cgroup in the machine's namespace can be a workload`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -135,7 +135,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `what a cgroup cannot have is refused by name`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -163,7 +163,7 @@ import Testing
     }
 
     /// Programs there would meet our own connections, or everybody's.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases.filter(\.isEBPF))
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter(\.isEBPF))
     func `the root cgroup, and any that we live in, are refused`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -185,7 +185,7 @@ import Testing
     }
 
     /// A kernel that cannot tell namespaces has nothing else to go by.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a pod whose cgroup is not known is refused where it is needed`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in

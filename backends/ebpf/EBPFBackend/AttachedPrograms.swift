@@ -96,6 +96,7 @@ struct AttachedPrograms: Sendable {
                 }
                 continue
             }
+            links[name]?.abandon()
             ChangeLog.about(to: .program, "attach \(name) to \(cgroup.path)")
             let link =
                 usesLinks

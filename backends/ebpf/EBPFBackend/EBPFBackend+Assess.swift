@@ -52,12 +52,17 @@ extension EBPFBackend {
                 .program(.cgroupSocketAddress, .connect6), tests: redirection),
             Row(
                 "netns cookie in connect", "5.7", "which pod a socket is of",
-                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4), tests: redirection),
+                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4),
+                without: byAttachment, tests: redirection),
             Row(
-                "SO_NETNS_COOKIE", "5.14", "the pod's key", .namespaceCookie, after: [],
-                tests: ["BackendContractTests"]),
+                "SO_NETNS_COOKIE", "5.14", "the pod's key", .namespaceCookie,
+                without: byAttachment, after: [], tests: ["BackendContractTests"]),
             Row(
-                "socket storage in connect", "5.8", "origin, owner",
+                "cgroup storage", "4.19", "identity by attachment; workloads that are a cgroup",
+                .map(.cgroupStorage), without: "identity by namespace alone",
+                tests: ["OldKernelTests", "CgroupWorkloadTests"]),
+            Row(
+                "socket storage in connect", "5.3", "origin, owner",
                 .helper(.socketStorageGet, .cgroupSocketAddress, .connect4), tests: redirection),
             Row(
                 "bpf_bind in connect", "4.17", "the source the sidecar sees",
@@ -87,13 +92,15 @@ extension EBPFBackend {
                 .program(.sockOps, .sockOps), tests: redirection),
             Row(
                 "netns cookie in sock_ops", "5.15", "which pod a connection is of",
-                .helper(.getNetnsCookie, .sockOps, .sockOps), tests: redirection),
+                .helper(.getNetnsCookie, .sockOps, .sockOps), without: byAttachment,
+                tests: redirection),
             Row(
                 "cgroup/getsockopt", "5.3", "`SO_ORIGINAL_DST`",
                 .program(.cgroupSocketOption, .getsockopt), tests: ["OriginalDestinationTests"]),
             Row(
                 "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
-                .program(.cgroupSocketAddress, .getpeername4), tests: redirection),
+                .program(.cgroupSocketAddress, .getpeername4),
+                without: "the application sees the sidecar as its peer", tests: redirection),
         ]
     }
 
@@ -109,7 +116,7 @@ extension EBPFBackend {
                 tests: ["TrafficControlTests", "RedirectionTests"]),
             Row(
                 "socket hash", "4.18", "the sidecar's listeners", .map(.socketHash),
-                tests: redirection),
+                without: "inbound by tc", tests: redirection),
         ]
     }
 
@@ -121,7 +128,7 @@ extension EBPFBackend {
             Row(
                 "owner by credentials", "6.2",
                 "a socket's owner as packet filters see it, of older sockets too", .exactOwner,
-                without: "the real user of new sockets",
+                without: "the real user of new sockets; before 5.9, of who connects",
                 tests: ["ObservationTests", "FullPolicyTests"]),
         ]
     }
@@ -138,6 +145,7 @@ extension EBPFBackend {
     }
 
     private static let redirection = ["RedirectionTests"]
+    private static let byAttachment = "identity by attachment to each pod's cgroup"
 }
 
 /// A feature and how it is asked for.

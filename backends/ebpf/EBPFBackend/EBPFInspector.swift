@@ -30,6 +30,11 @@ package struct EBPFInspector: PlanInspector {
                 + "subflows connect; applications fall back to TCP; one that is older than the "
                 + "redirection is not seen, and neither are its connections"
         ]
+        if IdentityMethod.preferred(below: .none) == .attachment {
+            notes.append(
+                "this kernel tells a socket's pod by its cgroup alone: the owner of a socket may be "
+                    + "who connects, and the peer an application sees the sidecar (ADR 0017)")
+        }
         if plan.dns?.protocols.contains(.udp) == true {
             notes.append(
                 "a UDP socket that asks several resolvers at once sees all answers come from the "

@@ -16,6 +16,11 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// The best this kernel has, found out by doing.
     package static var preferred: InboundMethod { preferred(below: .none) }
 
+    /// This one where it may be used, and else the one that every kernel has.
+    package func permitted(below features: FeatureCeiling) -> InboundMethod {
+        self == .socketLookup ? .preferred(below: features) : self
+    }
+
     /// The best of it whose features may be used.
     ///
     /// Identity by attachment knows no listeners.

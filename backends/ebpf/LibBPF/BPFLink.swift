@@ -93,6 +93,15 @@ package final class BPFLink: Sendable {
         return Array(ids.prefix(Int(count)))
     }
 
+    /// Lets go of an attachment that is gone already, so that nothing is detached with this: the same
+    /// program may be there again.
+    package func abandon() {
+        switch hold {
+        case .link: break
+        case .attachment(let attachment): attachment.keep()
+        }
+    }
+
     /// Puts `program` in the place of the attached one, with no moment between them.
     package func update(_ program: BPFProgram) throws(KernelError) {
         switch hold {
