@@ -131,6 +131,9 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        library(
+            "TestedMechanisms",
+            ["EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine"]),
         library("SeededRandom"),
         library("Equivalence", ["RedirectionModel", "SeededRandom"]),
         library(
@@ -147,6 +150,7 @@ let package = Package(
             [
                 "EBPFBackend", "Equivalence", "EquivalenceRig", "IPTablesBackend",
                 "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "TestedMechanisms",
             ]),
         tests(
             "PolicyFileTests",
@@ -169,14 +173,14 @@ let package = Package(
         tests(
             "EBPFBackendTests",
             [
-                "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "CBPFObjects", "CSwerveABI", "EBPFBackend", "KernelTestSupport", "LibBPF",
+                "LinuxKernel", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         tests(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "TestedMechanisms", systemPackage,
             ]),
         tests(
             "LabTests",

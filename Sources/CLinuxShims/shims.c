@@ -246,6 +246,19 @@ int clinux_netns_cookie(int fd, uint64_t *cookie)
 	return OR_ERRNO(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size));
 }
 
+int clinux_cgroup_id(int fd, uint64_t *id)
+{
+	struct {
+		struct file_handle handle;
+		uint64_t id;
+	} room = { .handle = { .handle_bytes = sizeof(room.id) } };
+	int mount;
+	int status = OR_ERRNO(name_to_handle_at(fd, "", &room.handle, &mount, AT_EMPTY_PATH));
+
+	memcpy(id, room.handle.f_handle, sizeof(*id));
+	return status;
+}
+
 int clinux_poll_input(int fd, int milliseconds)
 {
 	struct pollfd poller = { .fd = fd, .events = POLLIN };

@@ -54,6 +54,8 @@ package struct Trial: Hashable, Sendable {
     package var attempts: [Attempt]
     /// Whether the sidecar listens before the plan is applied.
     package var listensFirst = false
+    /// What is expected to differ from the model, for whoever carries it out.
+    package var deviations: Set<Deviation> = []
 
     package init(plan: RedirectionPlan, attempts: [Attempt]) {
         self.plan = plan

@@ -56,7 +56,7 @@ package struct Acceptance: Hashable, Sendable {
 extension Trial {
     /// What must be observed of an attempt.
     package func expectedOutcome(of attempt: Attempt) -> Outcome {
-        outcome(of: attempt, under: plan.verdict(for: attempt.flow))
+        outcome(of: attempt, under: plan.verdict(for: flow(of: attempt)))
     }
 
     /// What is observed of an attempt under a verdict, in terms of who accepts.
@@ -71,6 +71,7 @@ extension Trial {
         case .drop: return .dropped
         case .redirectOutbound(let port), .redirectInbound(let port), .redirectDNS(let port):
             acceptance.port = port
+            acceptance.peer = redirectedPeer(of: attempt, at: port)
             if flow.protocol != .tcp { acceptance.origin = nil }
         case .pass:
             acceptance.site = World.site(of: destination.address, from: attempt.origin)

@@ -5,12 +5,16 @@ package import RedirectionModel
 /// Something that carries plans out and can be watched: a mechanism in a kernel, or a stand-in.
 package protocol Subject {
     var name: String { get }
+    /// How it differs from the model, and says so.
+    var deviations: Set<Deviation> { get }
 
     /// Carries out the plan in a fresh world and tries everything; the outcomes in order.
     mutating func observe(_ trial: Trial) async throws -> Observation
 }
 
 extension Subject {
+    package var deviations: Set<Deviation> { [] }
+
     /// Observes, and takes a plan that cannot be tried for one that comes out wrong throughout: a
     /// mechanism carries a plan out or refuses it by name.
     mutating func watch(_ trial: Trial) async -> Observation {
@@ -100,7 +104,8 @@ package struct Prover {
     ) async throws -> Disagreement? {
         while !Task.isCancelled, let number = await run.nextNumber() {
             var tally = Tally()
-            let trial = trial(number)
+            var trial = trial(number)
+            trial.deviations = subject.deviations
             let observation = await look(trial, number, &subject, &tally)
             if case .outcomes(let outcomes, _) = observation,
                 let index = trial.firstDifference(in: outcomes)
@@ -154,7 +159,8 @@ package struct Prover {
             tally.policies += 1
             tally.attempts += outcomes.count
             for attempt in trial.attempts {
-                tally.reasons[trial.plan.verdict(for: attempt.flow).reason, default: 0] += 1
+                let verdict = trial.plan.verdict(for: trial.flow(of: attempt))
+                tally.reasons[verdict.reason, default: 0] += 1
             }
         }
         return observation
@@ -204,7 +210,7 @@ extension Disagreement: CustomStringConvertible {
         """
         \(subject) disagrees with the model: seed \(seed), policy \(policy)
           attempt   \(trial.attempts.map { "\($0)" }.joined(separator: "\n            "))
-          verdict   \(trial.attempts.last.map { "\(trial.plan.verdict(for: $0.flow))" } ?? "")
+          verdict   \(trial.attempts.last.map { "\(trial.plan.verdict(for: trial.flow(of: $0)))" } ?? "")
           expected  \(expected)
           observed  \(observed)
           plan      \(trial.plan.peculiarities.joined(separator: "\n            "))

@@ -8,15 +8,17 @@ package import RedirectionModel
 /// A backend in this kernel, watched from all sides.
 package struct KernelSubject: Subject {
     package let name: String
+    package let deviations: Set<Deviation>
     private let backend: any RedirectionBackend
     /// What the backend is told instead of the plan: how a wrong compiler is made.
     private let distort: @Sendable (RedirectionPlan) -> RedirectionPlan
 
     package init(
-        _ name: String, _ backend: any RedirectionBackend,
+        _ name: String, _ backend: any RedirectionBackend, deviations: Set<Deviation> = [],
         distorting distort: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) {
         self.name = name
+        self.deviations = deviations
         self.backend = backend
         self.distort = distort
     }
@@ -31,6 +33,7 @@ package struct KernelSubject: Subject {
             outcome = .failure(error)
         }
         try await backend.remove(from: pod.workload)
+        try pod.workload.cgroup?.remove()
         return try outcome.get()
     }
 
@@ -61,7 +64,7 @@ package struct KernelSubject: Subject {
         _ outcomes: [Outcome], of trial: Trial, _ counters: ReasonCounters
     ) -> [Outcome] {
         var outcomes = outcomes
-        let flows = trial.attempts.map(\.flow)
+        let flows = trial.attempts.map(trial.flow)
         for miscount in counters.miscounts(
             after: flows, under: trial.plan, by: backend.mechanism)
         {

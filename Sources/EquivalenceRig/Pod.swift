@@ -9,12 +9,13 @@ internal import RedirectionModel
 /// A fresh workload among its surroundings, wired as a plan says the workload is.
 struct Pod {
     let workload: Workload
+    /// The workload's, with its cgroup.
+    let namespace: NetworkNamespace
     private var services = Services()
 
-    var namespace: NetworkNamespace { workload.namespace }
-
     init(for plan: RedirectionPlan, in surroundings: Surroundings) throws(KernelError) {
-        workload = Workload(id: "pod", namespace: try NetworkNamespace.create())
+        workload = try Workload.forTest("pod")
+        namespace = try workload.inside()
         var links = try RouteNetlink.open(in: namespace)
         for name in World.interfaces {
             try connect(name, &links, surroundings.neighbor(behind: name), plan)

@@ -103,7 +103,9 @@ struct Probe {
             try client.descriptor.write(question)
         } else {
             try namespace.run { () throws(KernelError) in
-                try client.send(question, to: flow.destination)
+                try asOwner(attempt.connector ?? flow.owner ?? .root) { () throws(KernelError) in
+                    try client.send(question, to: flow.destination)
+                }
             }
         }
         guard let service = try firstService() else { return .dropped }
@@ -115,9 +117,8 @@ struct Probe {
         }
         let answer = try client.receiveDatagram()
         let local = try client.localEndpoint()
-        if attempt.isConnected, try client.peerEndpoint() != answer.peer {
-            return .strange(
-                "connected to \(try client.peerEndpoint()), answered by \(answer.peer)")
+        if attempt.isConnected, answer.peer != flow.settled.destination {
+            return .strange("asked \(flow.settled.destination), answered by \(answer.peer)")
         }
         let isUnbound = !attempt.isConnected && !attempt.isBound
         let isRedirected = service.port != flow.destination.port
@@ -128,7 +129,7 @@ struct Probe {
                 source: datagram.peer.address,
                 mistake: Self.mistake(
                     datagram.peer, isUnbound ? Endpoint(datagram.peer.address, local.port) : local),
-                peer: answer.peer))
+                peer: attempt.isConnected ? try client.peerEndpoint() : answer.peer))
     }
 
     // MARK: Both

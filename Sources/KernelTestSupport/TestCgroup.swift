@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import LinuxKernel
-internal import SystemPackage
+package import RedirectionEngine
+internal import Synchronization
+
+/// The cgroup this process is in for a test's sake.
+private let testCgroup = Mutex<Cgroup?>(nil)
 
 /// Runs `body` with the process in a cgroup made for it, then goes home and removes it.
 ///
-/// Programs that redirect are attached to this cgroup and never to one that holds anything but
-/// the test. Membership belongs to the whole process, so call this in an exit test.
+/// Programs that redirect are attached to this cgroup, or below it, and never to one that holds
+/// anything but the test. Membership belongs to the whole process, so call this in an exit test.
 package func withTestCgroup(_ body: (Cgroup) async throws -> Void) async throws {
-    let home = try Cgroup.root().child(ownCgroupName())
+    let home = try Cgroup.current()
     let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
     try cgroup.add(0)
+    testCgroup.withLock { $0 = cgroup }
     do {
         try await body(cgroup)
     } catch {
@@ -21,15 +26,33 @@ package func withTestCgroup(_ body: (Cgroup) async throws -> Void) async throws 
 }
 
 private func leave(_ cgroup: Cgroup, for home: Cgroup) throws(KernelError) {
+    testCgroup.withLock { $0 = nil }
     try home.add(0)
+    for child in cgroup.children() { try child.remove() }
     try cgroup.remove()
 }
 
-/// The path below the root of the hierarchy, from the line `0::/path` (cgroups(7)).
-private func ownCgroupName() throws(KernelError) -> String {
-    let lines = try readFile("/proc/self/cgroup").split(separator: "\n")
-    guard let line = lines.first(where: { $0.hasPrefix("0::/") }) else {
-        throw KernelError("find this process in /proc/self/cgroup", .noSuchProcess)
+/// Makes a cgroup below the test's own, for some of its threads; `nil` outside `withTestCgroup`.
+package func makeTestCgroup(_ name: String) throws(KernelError) -> Cgroup? {
+    guard let parent = testCgroup.withLock({ $0 }) else { return nil }
+    let cgroup = parent.child(name)
+    try cgroup.create()
+    try cgroup.makeThreaded()
+    return cgroup
+}
+
+extension Workload {
+    /// A workload with an empty namespace, and in `withTestCgroup` with a cgroup of its own.
+    package static func forTest(_ id: String) throws(KernelError) -> Workload {
+        let namespace = try NetworkNamespace.create()
+        return Workload(
+            id: id, namespace: namespace, cgroup: try makeTestCgroup("\(id)-\(namespace.inode)"))
     }
-    return String(line.dropFirst("0::/".count))
+
+    /// The namespace for the workload's own threads: what they open there is the workload's, by
+    /// namespace and by cgroup.
+    package func inside() throws(KernelError) -> NetworkNamespace {
+        guard let cgroup else { return namespace }
+        return try namespace.within(cgroup)
+    }
 }

@@ -14,19 +14,20 @@ internal import Glibc
 /// Everything here is held by descriptors, so a test that ends in whatever way leaves nothing.
 package struct TestPod: Sendable {
     package let workload: Workload
+    /// The workload's, with its cgroup in tests that are in one.
+    package let namespace: NetworkNamespace
     /// The other end: a client of the pod, or a server for it.
     package let peer: NetworkNamespace
     package let addresses: [AddressFamily: IPAddress]
     package let peerAddresses: [AddressFamily: IPAddress]
 
-    package var namespace: NetworkNamespace { workload.namespace }
-
     /// Makes the pod; two pods with different `number`s have different addresses.
     package static func create(
         _ id: String = "pod", number: UInt32 = 0
     ) throws(KernelError) -> TestPod {
+        let workload = try Workload.forTest(id)
         let pod = TestPod(
-            workload: Workload(id: id, namespace: try NetworkNamespace.create()),
+            workload: workload, namespace: try workload.inside(),
             peer: try NetworkNamespace.create(),
             addresses: addresses(host: 2, number), peerAddresses: addresses(host: 1, number))
         var links = try RouteNetlink.open(in: pod.namespace)

@@ -116,13 +116,3 @@ extension LabRemains {
         return orphans.map(\.identity)
     }
 }
-
-extension Cgroup {
-    /// The cgroups directly below.
-    func children() -> [Cgroup] {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-        return names.map(child).filter {
-            FileManager.default.fileExists(atPath: $0.path + "/cgroup.procs")
-        }
-    }
-}

@@ -25,6 +25,44 @@ package struct Cgroup: Hashable, Sendable {
         throw KernelError("find cgroup2 in /proc/self/mountinfo", .noSuchFileOrDirectory)
     }
 
+    /// The one our own process lives in.
+    package static func current() throws(KernelError) -> Cgroup { try inside("/proc/self/cgroup") }
+
+    /// The one the calling thread lives in: the process's, or a threaded one below it.
+    static func ofThread() throws(KernelError) -> Cgroup { try inside("/proc/thread-self/cgroup") }
+
+    /// Reads the line `0::/path` (cgroups(7)).
+    private static func inside(_ file: String) throws(KernelError) -> Cgroup {
+        let lines = try readFile(file).split(separator: "\n")
+        guard let line = lines.first(where: { $0.hasPrefix("0::/") }) else {
+            throw KernelError("find this process in \(file)", .noSuchProcess)
+        }
+        let name = line.dropFirst("0::/".count)
+        return name.isEmpty ? try root() : try root().child(String(name))
+    }
+
+    /// The number the kernel gives it for its whole life, and gives to no other.
+    package func id() throws(KernelError) -> UInt64 {
+        let directory = try open()
+        var id: UInt64 = 0
+        try kernel("name_to_handle_at(\(path))") {
+            unsafe clinux_cgroup_id(directory.rawValue, &id)
+        }
+        return id
+    }
+
+    /// Whether our own process lives in it or below it, by whatever path it is called.
+    package func holdsOurselves() throws(KernelError) -> Bool {
+        let id = try id()
+        let root = try Cgroup.root().path
+        var path = try Cgroup.current().path
+        while try Cgroup(path: path).id() != id {
+            guard path.count > root.count, let end = path.lastIndex(of: "/") else { return false }
+            path = String(path[..<end])
+        }
+        return true
+    }
+
     package func child(_ name: String) -> Cgroup { Cgroup(path: path + "/" + name) }
 
     /// Makes the directory; it is not an error if it is there.

@@ -13,9 +13,21 @@ package final class NetworkNamespace: Sendable {
     /// The nsfs inode: equal for two handles of one namespace, network_namespaces(7).
     package let inode: UInt64
 
-    private init(taking descriptor: consuming OwnedDescriptor) throws(KernelError) {
+    /// Where threads go besides when they are inside.
+    private let cgroup: Cgroup?
+
+    private init(
+        taking descriptor: consuming OwnedDescriptor, _ cgroup: Cgroup? = nil
+    ) throws(KernelError) {
         inode = try descriptor.inode()
         self.descriptor = descriptor
+        self.cgroup = cgroup
+    }
+
+    /// The same namespace for those who are in `cgroup`, a threaded one, while they are inside: what
+    /// they open there belongs to it.
+    package func within(_ cgroup: Cgroup) throws(KernelError) -> NetworkNamespace {
+        try NetworkNamespace(taking: OwnedDescriptor(duplicating: rawDescriptor), cgroup)
     }
 
     /// Opens a namespace by a file that names it: `/run/netns/x`, `/proc/7/ns/net`.
@@ -53,7 +65,8 @@ package final class NetworkNamespace: Sendable {
         try away { () throws(KernelError) in
             try kernel("setns(CLONE_NEWNET)") { clinux_enter_netns(descriptor.rawValue) }
         } doing: { () throws(KernelError) in
-            try body()
+            guard let cgroup else { return try body() }
+            return try cgroup.holdingThread(body)
         }
     }
 

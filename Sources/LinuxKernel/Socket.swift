@@ -27,7 +27,7 @@ package struct Socket: ~Copyable, Sendable {
 
     /// Opens a socket whose calls give up after `timeout`.
     package static func open(
-        _ kind: Kind, _ family: AddressFamily, timeout: Duration = .seconds(3)
+        _ kind: Kind, _ family: AddressFamily, timeout: Duration = .seconds(10)
     ) throws(KernelError) -> Socket {
         let domain: CInt = family == .ipv4 ? 2 : 10
         let socket = Socket(
@@ -64,7 +64,7 @@ package struct Socket: ~Copyable, Sendable {
     }
 
     /// Waits for a connection.
-    package func accept(timeout: Duration = .seconds(3)) throws(KernelError) -> Socket {
+    package func accept(timeout: Duration = .seconds(10)) throws(KernelError) -> Socket {
         var address = [UInt8](repeating: 0, count: 16)
         var port: UInt16 = 0
         let accepted = try kernel("accept") {

@@ -29,7 +29,17 @@ extension Cgroup {
                 let startTime = UInt64(parts[2])
             else { continue }
             guard !ProcessIdentity(pid: pid, startTime: startTime).isRunning else { continue }
-            try root.child(name).remove()
+            let cgroup = root.child(name)
+            for child in cgroup.children() { try child.remove() }
+            try cgroup.remove()
+        }
+    }
+
+    /// Those directly below.
+    package func children() -> [Cgroup] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        return names.map(child).filter {
+            FileManager.default.fileExists(atPath: $0.path + "/cgroup.procs")
         }
     }
 }

@@ -10,6 +10,8 @@ package enum RedirectionError: Error, Hashable {
     case inexpressible(part: String, mechanism: Mechanism)
     /// The workload shares our own network namespace: its rules would be the machine's.
     case ownNamespace(workload: String)
+    /// The workload's cgroup holds our own process, or everybody's.
+    case ownCgroup(workload: String)
     /// A limit of the kernel or of a map is reached; nothing was truncated, nothing applied.
     case limit(String)
     /// A newer version of this product has left state that this one cannot read.
@@ -29,6 +31,11 @@ extension RedirectionError: CustomStringConvertible {
             """
             \(workload) shares the network namespace of the machine, which is never touched; \
             a workload needs a network namespace of its own
+            """
+        case .ownCgroup(let workload):
+            """
+            \(workload) is a cgroup that holds this very process, or all of the machine, which are \
+            never touched; a workload needs a cgroup of its own
             """
         case .limit(let text): text
         case .newerState(let place, let version, let own):

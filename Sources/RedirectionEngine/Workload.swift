@@ -47,4 +47,22 @@ package struct Workload: Identifiable, Sendable {
         }
         if namespace == own { throw .ownNamespace(workload: id) }
     }
+
+    /// Refuses a cgroup that holds our own process: the root, or one of those we live in.
+    ///
+    /// Every backend asks this before it goes by the cgroup.
+    package func refuseOwnCgroup() throws(RedirectionError) {
+        guard let cgroup else { return }
+        let isOwn = try during("look up our own cgroup") { () throws(KernelError) in
+            try cgroup.holdsOurselves()
+        }
+        if isOwn { throw .ownCgroup(workload: id) }
+    }
+
+    /// Refuses a workload that is a cgroup, for mechanisms that go by the network namespace.
+    package func refuseCgroup(_ mechanism: Mechanism) throws(RedirectionError) {
+        guard scope == .namespace else {
+            throw .inexpressible(part: "a workload that is a cgroup", mechanism: mechanism)
+        }
+    }
 }

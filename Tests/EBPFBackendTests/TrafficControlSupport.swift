@@ -91,7 +91,7 @@ extension Connection {
     /// The sidecar closes with bytes unread, which resets; returns what the client learns.
     consuming func closeUnread() throws(KernelError) -> Errno? {
         try client.send("never read")
-        #expect(try server.descriptor.waitForInput(.seconds(3)))
+        #expect(try server.descriptor.waitForInput(.seconds(10)))
         Self.letGo(server)
         return client.failureOfReading()
     }

@@ -25,7 +25,7 @@ struct TrafficControlTests {
                     try connection.server.finishSending()
                     #expect(try connection.client.receiveAll() == "answer")
                 }
-                #expect(try await backend.becomesEmpty(within: .seconds(2)))
+                #expect(try await backend.becomesEmpty(within: .seconds(8)))
             }
         }
     }
@@ -199,7 +199,7 @@ struct TrafficControlTests {
                     try three.exchange("three still")
                     try three.closeClientFirst()
                 }
-                #expect(try await backend.becomesEmpty(within: .seconds(2)))
+                #expect(try await backend.becomesEmpty(within: .seconds(8)))
             }
         }
     }

@@ -4,6 +4,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 @Suite(.requiresKernel) struct BackendContractTests {
@@ -30,10 +31,7 @@ import Testing
     ) async {
         await #expect(processExitsWith: .success) { [subject, promise] in
             try await withTestCgroup { cgroup in
-                let workloads = [
-                    Workload(id: "one", namespace: try NetworkNamespace.create()),
-                    Workload(id: "two", namespace: try NetworkNamespace.create()),
-                ]
+                let workloads = [try Workload.forTest("one"), try Workload.forTest("two")]
                 try await promise.check(
                     try await subject.make(attachingTo: cgroup), workloads[0],
                     beside: workloads[1])

@@ -4,6 +4,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Two pods in which everything has the same name: addresses, ports, loopback.
@@ -19,7 +20,7 @@ import Testing
                 for family in AddressFamily.allCases {
                     let origin = Endpoint(one.peerAddress(family), 8080)
                     try check(
-                        Direction.outbound, one, other, to: (origin, origin),
+                        subject, Direction.outbound, one, other, to: (origin, origin),
                         from: Endpoint(one.address(family), 20_001))
                 }
             }
@@ -35,7 +36,7 @@ import Testing
                 for family in AddressFamily.allCases {
                     let peer = one.peerAddress(family)
                     try check(
-                        Direction.outbound, one, other,
+                        subject, Direction.outbound, one, other,
                         to: (Endpoint(peer, 8080), Endpoint(peer, 9090)),
                         from: Endpoint(one.address(family), 20_001))
                 }
@@ -52,7 +53,7 @@ import Testing
                 for family in AddressFamily.allCases {
                     let pod = one.address(family)
                     try check(
-                        Direction.inbound, one, other,
+                        subject, Direction.inbound, one, other,
                         to: (Endpoint(pod, 8080), Endpoint(pod, 9090)),
                         from: Endpoint(one.peerAddress(family), 20_001))
                 }
@@ -77,18 +78,21 @@ private func withTwins(
 
 /// Connects in both pods from the same `source`, before either sidecar accepts.
 private func check(
-    _ direction: Direction, _ one: TestPod, _ other: TestPod,
+    _ subject: Subject, _ direction: Direction, _ one: TestPod, _ other: TestPod,
     to origins: (Endpoint, Endpoint), from source: Endpoint
 ) throws {
     let family = source.address.family
     let port: UInt16 = direction == .outbound ? 15001 : 15003
     let oneSidecar = try one.namespace.listen(family, port, as: .sidecar)
     let otherSidecar = try other.namespace.listen(family, port, as: .sidecar)
+    func peer(of origin: Endpoint) -> Endpoint {
+        direction == .outbound ? subject.peer(of: origin, at: port) : origin
+    }
     let oneClient = try connect(direction, one, to: origins.0, from: source)
     let otherClient = try connect(direction, other, to: origins.1, from: source)
     // The one that connected last is asked first.
-    try checkAccepted(otherSidecar, otherClient, "other", origins.1)
-    try checkAccepted(oneSidecar, oneClient, "one", origins.0)
+    try checkAccepted(otherSidecar, otherClient, "other", origins.1, peer(of: origins.1))
+    try checkAccepted(oneSidecar, oneClient, "one", origins.0, peer(of: origins.0))
     #expect(try !oneSidecar.descriptor.waitForInput(.zero))
     #expect(try !otherSidecar.descriptor.waitForInput(.zero))
 }
@@ -106,12 +110,13 @@ private func connect(
 }
 
 private func checkAccepted(
-    _ sidecar: borrowing Socket, _ client: consuming Socket, _ name: String, _ origin: Endpoint
+    _ sidecar: borrowing Socket, _ client: consuming Socket, _ name: String, _ origin: Endpoint,
+    _ peer: Endpoint
 ) throws {
     let accepted = try sidecar.accept()
     #expect(try accepted.originalDestination(origin.address.family) == origin)
     #expect(try accepted.peerEndpoint() == client.localEndpoint())
-    #expect(try client.peerEndpoint() == origin)
+    #expect(try client.peerEndpoint() == peer)
     try client.finishSending()
     #expect(try accepted.receiveAll() == name)
 }

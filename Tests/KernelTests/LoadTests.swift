@@ -5,6 +5,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Ten thousand connections through each mechanism, in two pods at once, 64 at a time.
@@ -52,8 +53,8 @@ extension Subject {
     /// what rewrites packets (netfilter, and tc) gives the later one another source port.
     fileprivate func keepsEverySourcePort(_ direction: Direction) -> Bool {
         switch (self, direction) {
-        case (.socketLookup, _), (.trafficControl, .outbound): true
-        case (.trafficControl, .inbound), (.nft, _), (.legacy, _): false
+        case (.socketLookup, _), (.trafficControl, .outbound), (.attachment, .outbound): true
+        case (.trafficControl, .inbound), (.attachment, .inbound), (.nft, _), (.legacy, _): false
         }
     }
 }

@@ -4,6 +4,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Unmodified proxies serve redirected connections, whatever redirects them.
@@ -69,7 +70,7 @@ import Testing
                     let server = try pod.peer.listen(.ipv6, 8080)
                     let client = try pod.namespace.connect(
                         to: Endpoint(pod.peerAddress(.ipv6), 8080))
-                    #expect(try client.descriptor.waitForInput(.seconds(3)))
+                    #expect(try client.descriptor.waitForInput(.seconds(10)))
                     #expect(throws: KernelError.self) {
                         try client.send("anybody there?")
                         _ = try client.receiveAll()

@@ -5,6 +5,7 @@ import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
 import SystemPackage
+import TestedMechanisms
 import Testing
 
 /// What a program in the workload can observe is the same whatever moves its traffic.
@@ -21,7 +22,7 @@ import Testing
                     let client = try pod.namespace.connect(to: origin)
                     let accepted = try sidecar.accept()
                     #expect(try accepted.originalDestination(family) == origin)
-                    #expect(try client.peerEndpoint() == origin)
+                    #expect(try client.peerEndpoint() == subject.peer(of: origin, at: 15001))
                     #expect(try accepted.peerEndpoint() == client.localEndpoint())
                     #expect(try client.localEndpoint().address == pod.address(family))
                 }

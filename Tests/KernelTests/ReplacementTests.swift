@@ -7,6 +7,7 @@ import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
 import SystemPackage
+import TestedMechanisms
 import Testing
 
 /// What connections meet while one plan, or one mechanism, takes the place of another.

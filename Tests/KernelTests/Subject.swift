@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import EBPFBackend
-import IPTablesBackend
 import KernelTestSupport
-import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 
 /// The backends under test.
-enum Subject: String, CaseIterable, Codable, Sendable {
-    case socketLookup = "ebpf by sk_lookup"
-    case trafficControl = "ebpf by tc"
-    case nft
-    case legacy
+typealias Subject = TestedMechanism
 
-    /// Makes the backend; what is eBPF attaches to `cgroup`.
-    func make(attachingTo cgroup: Cgroup) async throws -> any RedirectionBackend {
-        switch self {
-        case .socketLookup: try await EBPFBackend.load(attachingTo: cgroup, inbound: .socketLookup)
-        case .trafficControl:
-            try await EBPFBackend.load(attachingTo: cgroup, inbound: .trafficControl)
-        case .nft: IPTablesBackend(.nft)
-        case .legacy: IPTablesBackend(.legacy)
-        }
+extension Subject {
+    /// What an application is told of its peer, having been redirected to the sidecar's `port`.
+    func peer(of origin: Endpoint, at port: UInt16) -> Endpoint {
+        isOld ? Endpoint(.loopback(origin.address.family), port) : origin
     }
 }
 

@@ -7,6 +7,7 @@ import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Every preset means on every mechanism what the model says; the rules of nft and legacy are loaded

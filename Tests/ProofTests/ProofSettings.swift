@@ -3,6 +3,7 @@
 import Equivalence
 import Foundation
 import LinuxKernel
+import TestedMechanisms
 
 /// How much is proven; scripts/prove sets it for long runs.
 struct ProofSettings {

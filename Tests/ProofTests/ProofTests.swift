@@ -5,6 +5,7 @@ import EquivalenceRig
 import KernelTestSupport
 import LinuxKernel
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Every mechanism does what the model says, shown by live traffic; docs/equivalence.md.
@@ -20,7 +21,8 @@ import Testing
                     settings.policies, lanes: settings.lanes, reporting: log.progress
                 ) {
                     KernelSubject(
-                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup))
+                        mechanism.rawValue, try await mechanism.make(attachingTo: cgroup),
+                        deviations: mechanism.deviations)
                 }
                 try log.conclude(tally, found)
                 #expect(found == nil)

@@ -7,6 +7,7 @@ import IPTablesBackend
 import KernelTestSupport
 import LinuxKernel
 import RedirectionModel
+import TestedMechanisms
 import Testing
 
 /// Compilers that are wrong in the kernel itself: live traffic must give every one away, and the

@@ -76,17 +76,6 @@ struct {
 } swerve_sockets SEC(".maps");
 
 /*
- * Listener -> the port it listens on, host order. Each socket it accepts gets a copy: one whose own
- * port is another was given to it by socket lookup, whatever the plan says by now.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, __u32);
-} swerve_listening SEC(".maps");
-
-/*
  * Pod and source -> origin, from the SYN to the accept. Deleted by the accept, or by the close of the
  * application's socket when there is none.
  */
@@ -97,14 +86,6 @@ struct {
 	__type(key, struct swerve_handshake_key);
 	__type(value, struct swerve_handshake);
 } swerve_handshakes SEC(".maps");
-
-/* Pod -> its sidecar's inbound listeners. Written at listen(2); an entry goes with its socket. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, SWERVE_MAX_PODS * 2 * SWERVE_LISTENER_SLOTS);
-	__type(key, struct swerve_listener_key);
-	__type(value, __u64);
-} swerve_listeners SEC(".maps");
 
 /* Flow -> the ports to put in its packets. Written by tc ingress; see swerve_flow_key. */
 struct {

@@ -3,6 +3,7 @@
 #ifndef SWERVE_OWNER_H
 #define SWERVE_OWNER_H
 
+#include "swerve_identity.h"
 #include "swerve_outbound.h"
 
 /* linux/in.h of Linux 5.6; some build machines have an older one. */
@@ -21,22 +22,26 @@ static __always_inline int swerve_record_owner(struct swerve_socket *socket, __u
 }
 
 /*
- * Owner identity is who created the socket, so remember it before the program drops privileges.
- *
  * A multipath socket connects its subflows where no hook sees them. It is refused as if the kernel
  * had none, and programs fall back to TCP.
  */
-static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u32 uid, __u32 gid)
+static __always_inline bool swerve_is_multipath(struct bpf_sock *ctx)
 {
-	__u64 key = bpf_get_netns_cookie(ctx);
+	if (ctx->protocol != SWERVE_IPPROTO_MPTCP)
+		return false;
+	swerve_count(SWERVE_STAT_MPTCP_REFUSED);
+	return true;
+}
+
+/* Owner identity is who created the socket, so remember it before the program drops privileges. */
+static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u64 key, __u32 uid, __u32 gid)
+{
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 
 	if (!pod)
 		return ALLOW;
-	if (ctx->protocol == SWERVE_IPPROTO_MPTCP) {
-		swerve_count(SWERVE_STAT_MPTCP_REFUSED);
+	if (swerve_is_multipath(ctx))
 		return swerve_deny(EPROTONOSUPPORT);
-	}
 	if (ctx->protocol != IPPROTO_TCP &&
 	    (ctx->protocol != IPPROTO_UDP || !(pod->flags & SWERVE_POD_DNS_UDP)))
 		return ALLOW;

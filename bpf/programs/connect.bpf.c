@@ -11,15 +11,19 @@
  * A UDP socket that is connected to a captured resolver is turned to the sidecar's DNS port likewise.
  *
  * Hooks    cgroup/connect4, cgroup/connect6 on the pods' cgroup
- * Needs    Linux 5.8 (netns cookie and socket storage in sock_addr programs)
+ * Needs    Linux 5.7 (netns cookie in sock_addr programs), or by attachment 5.4
  * Reads    swerve_pods and its sets
  * Writes   swerve_sockets, swerve_counts, swerve_stats; swerve_handshakes, to see that it has room
  * On error denies the connection: one that cannot be recorded must not leave the pod around the
  *          sidecar (docs/adr/0004-fail-closed.md).
  */
+#include "swerve_identity.h"
 #include "swerve_outbound.h"
 
 char LICENSE[] SEC("license") = "GPL";
+
+SWERVE_ATTACHMENT(connect4);
+SWERVE_ATTACHMENT(connect6);
 
 /* The source the application has bound the socket to; zero if it has not, or if it was us. */
 static __always_inline void bound_source(const struct bpf_sock_addr *ctx, bool is_ipv4,
@@ -167,15 +171,14 @@ static __always_inline __u16 sidecar_port(const struct swerve_pod *pod, __u32 ac
 	return action == SWERVE_REDIRECT_DNS ? pod->dns_port : pod->outbound_port;
 }
 
-static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve_addr *destination,
-				  bool is_ipv4)
+static __always_inline int decide(struct bpf_sock_addr *ctx, __u64 key,
+				  const struct swerve_addr *destination, bool is_ipv4)
 {
 	struct swerve_question ask = {
 		.peer = *destination,
 		.protocol = SWERVE_READ(ctx->protocol),
 		.port = bpf_ntohs(SWERVE_READ(ctx->user_port)),
 	};
-	__u64 key = bpf_get_netns_cookie(ctx);
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	struct swerve_socket *socket;
 	struct swerve_verdict verdict;
@@ -205,18 +208,20 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, const struct swerve
 SEC("cgroup/connect4")
 int swerve_connect4(struct bpf_sock_addr *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, connect4);
 	struct swerve_addr destination;
 
 	swerve_map_ipv4(&destination, ctx->user_ip4);
-	return decide(ctx, &destination, true);
+	return decide(ctx, pod, &destination, true);
 }
 
 SEC("cgroup/connect6")
 int swerve_connect6(struct bpf_sock_addr *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, connect6);
 	struct swerve_addr destination = {
 		.word = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] },
 	};
 
-	return decide(ctx, &destination, false);
+	return decide(ctx, pod, &destination, false);
 }

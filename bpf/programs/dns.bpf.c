@@ -9,20 +9,24 @@
  * asks several at once cannot be told which of them an answer is from, for all are the sidecar.
  *
  * Hooks    cgroup/sendmsg4, cgroup/sendmsg6, cgroup/recvmsg4, cgroup/recvmsg6 on the pods' cgroup
- * Needs    Linux 5.8 (netns cookie and socket storage in sock_addr programs)
+ * Needs    Linux 5.7 (netns cookie in sock_addr programs), or by attachment 5.4
  * Reads    swerve_pods and its sets
  * Writes   swerve_sockets, swerve_counts, swerve_stats
  * On error denies the datagram.
  */
+#include "swerve_identity.h"
 #include "swerve_outbound.h"
 
 char LICENSE[] SEC("license") = "GPL";
+
+SWERVE_ATTACHMENT(sendmsg4);
+SWERVE_ATTACHMENT(sendmsg6);
 
 /*
  * Turns a query to the sidecar and remembers whom it was for. `source` is what the datagram is bound
  * to, and becomes what it would have had.
  */
-static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
+static __always_inline int capture(struct bpf_sock_addr *ctx, __u64 key, bool is_ipv4,
 				   const struct swerve_addr *destination,
 				   struct swerve_addr *source)
 {
@@ -32,7 +36,6 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
 		.protocol = SWERVE_READ(ctx->protocol),
 		.port = bpf_ntohs(SWERVE_READ(ctx->user_port)),
 	};
-	__u64 key = bpf_get_netns_cookie(ctx);
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	struct swerve_socket *socket;
 	struct swerve_verdict verdict;
@@ -67,12 +70,13 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, bool is_ipv4,
 SEC("cgroup/sendmsg4")
 int swerve_sendmsg4(struct bpf_sock_addr *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, sendmsg4);
 	struct swerve_addr destination, source;
 	int answer;
 
 	swerve_map_ipv4(&destination, ctx->user_ip4);
 	swerve_map_ipv4(&source, ctx->msg_src_ip4);
-	answer = capture(ctx, true, &destination, &source);
+	answer = capture(ctx, pod, true, &destination, &source);
 	ctx->msg_src_ip4 = source.word[3];
 	return answer;
 }
@@ -80,6 +84,7 @@ int swerve_sendmsg4(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg6")
 int swerve_sendmsg6(struct bpf_sock_addr *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, sendmsg6);
 	struct swerve_addr destination = {
 		.word = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] },
 	};
@@ -87,7 +92,7 @@ int swerve_sendmsg6(struct bpf_sock_addr *ctx)
 		.word = { ctx->msg_src_ip6[0], ctx->msg_src_ip6[1], ctx->msg_src_ip6[2],
 			  ctx->msg_src_ip6[3] },
 	};
-	int answer = capture(ctx, false, &destination, &source);
+	int answer = capture(ctx, pod, false, &destination, &source);
 
 	ctx->msg_src_ip6[0] = source.word[0];
 	ctx->msg_src_ip6[1] = source.word[1];

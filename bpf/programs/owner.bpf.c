@@ -55,18 +55,24 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
 char LICENSE[] SEC("license") = "GPL";
 
+SWERVE_ATTACHMENT(sock_create);
+SWERVE_ATTACHMENT(adopt_connect4);
+SWERVE_ATTACHMENT(adopt_connect6);
+SWERVE_ATTACHMENT(adopt_sendmsg4);
+SWERVE_ATTACHMENT(adopt_sendmsg6);
+
 SEC("cgroup/sock_create")
 int swerve_sock_create(struct bpf_sock *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, sock_create);
 	const struct task_struct *task = bpf_get_current_task_btf();
 
-	return swerve_on_create(ctx, task->cred->fsuid.val, task->cred->fsgid.val);
+	return swerve_on_create(ctx, pod, task->cred->fsuid.val, task->cred->fsgid.val);
 }
 
 /* Records the owner of a socket in a pod that has none yet. */
-static __always_inline int adopt(struct bpf_sock_addr *ctx)
+static __always_inline int adopt(struct bpf_sock_addr *ctx, __u64 key)
 {
-	__u64 key = bpf_get_netns_cookie(ctx);
 	const struct bpf_sock_addr_kern *kernel;
 	const struct swerve_socket *known;
 	const struct socket *socket;
@@ -90,23 +96,23 @@ static __always_inline int adopt(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int swerve_adopt_connect4(struct bpf_sock_addr *ctx)
 {
-	return adopt(ctx);
+	return adopt(ctx, SWERVE_POD(ctx, adopt_connect4));
 }
 
 SEC("cgroup/connect6")
 int swerve_adopt_connect6(struct bpf_sock_addr *ctx)
 {
-	return adopt(ctx);
+	return adopt(ctx, SWERVE_POD(ctx, adopt_connect6));
 }
 
 SEC("cgroup/sendmsg4")
 int swerve_adopt_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return adopt(ctx);
+	return adopt(ctx, SWERVE_POD(ctx, adopt_sendmsg4));
 }
 
 SEC("cgroup/sendmsg6")
 int swerve_adopt_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return adopt(ctx);
+	return adopt(ctx, SWERVE_POD(ctx, adopt_sendmsg6));
 }

@@ -13,6 +13,7 @@
  * Writes   swerve_counts, swerve_stats
  * On error refuses the connection: nothing reaches the application around its sidecar.
  */
+#include "swerve_listeners.h"
 #include "swerve_lookup.h"
 
 char LICENSE[] SEC("license") = "GPL";

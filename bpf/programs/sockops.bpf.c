@@ -9,15 +9,19 @@
  * It also keeps the table of the sidecar's inbound listeners, which socket lookup chooses from.
  *
  * Hook     sock_ops on the pods' cgroup
- * Needs    Linux 5.15 (netns cookie in sock_ops programs)
+ * Needs    Linux 5.15 (netns cookie in sock_ops programs), or by attachment 5.4
  * Reads    swerve_pods and its sets, swerve_flows
  * Writes   swerve_sockets, swerve_handshakes, swerve_listeners, swerve_listening, swerve_flows,
  *          swerve_stats
  * On error counts; the sidecar then finds no origin and has nowhere to send the connection.
  */
+#include "swerve_identity.h"
+#include "swerve_listen.h"
 #include "swerve_sockops.h"
 
 char LICENSE[] SEC("license") = "GPL";
+
+SWERVE_ATTACHMENT(sockops);
 
 /* Sockets that connect to something that asks where they come from. */
 #define CONNECTING (SWERVE_SOCKET_CLIENT | SWERVE_SOCKET_ONWARD)
@@ -30,16 +34,17 @@ static __always_inline struct swerve_socket *stored(struct bpf_sock_ops *ctx, __
 }
 
 /* The source the sidecar will see: the application's own end. */
-static __always_inline void client_key(struct bpf_sock_ops *ctx, struct swerve_handshake_key *key)
+static __always_inline void client_key(struct bpf_sock_ops *ctx, __u64 pod,
+				       struct swerve_handshake_key *key)
 {
-	key->pod = bpf_get_netns_cookie(ctx);
+	key->pod = pod;
 	SWERVE_TAKE_ADDRESS(ctx, local, &key->addr);
 	key->port = bpf_htons(ctx->local_port);
 	key->sidecar_port = swerve_remote_port(ctx);
 }
 
 /* The SYN is about to leave: its source is known now. */
-static __always_inline void on_connect(struct bpf_sock_ops *ctx)
+static __always_inline void on_connect(struct bpf_sock_ops *ctx, __u64 pod)
 {
 	const struct swerve_socket *socket = stored(ctx, 0);
 	struct swerve_handshake_key key = {};
@@ -47,7 +52,7 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 
 	if (!socket || !(socket->flags & CONNECTING))
 		return;
-	client_key(ctx, &key);
+	client_key(ctx, pod, &key);
 	handshake.cookie = bpf_get_socket_cookie(ctx);
 	if (socket->flags & SWERVE_SOCKET_CLIENT)
 		handshake.origin = socket->origin;
@@ -76,29 +81,9 @@ static __always_inline bool take_handshake(struct bpf_sock_ops *ctx, __u64 pod,
 	return true;
 }
 
-/* The origin of a connection that socket lookup gave to the sidecar: where it arrived. */
-static __always_inline bool take_local(struct bpf_sock_ops *ctx, const struct swerve_pod *pod,
-				       struct swerve_endpoint *origin)
-{
-	struct swerve_question ask = { .port = ctx->local_port };
-
-	/* The plan may have changed since the SYN: the socket knows better than the verdict. */
-	if (!swerve_was_assigned(ctx)) {
-		if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
-			return false;
-		SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);
-		if (swerve_ask_inbound(pod, &ask).action != SWERVE_REDIRECT_INBOUND)
-			return false;
-	}
-	SWERVE_TAKE_ADDRESS(ctx, local, &origin->addr);
-	origin->port = bpf_htons(ctx->local_port);
-	return true;
-}
-
 /* A connection was accepted; if it is a redirected one, its socket learns the origin. */
-static __always_inline void on_accept(struct bpf_sock_ops *ctx)
+static __always_inline void on_accept(struct bpf_sock_ops *ctx, __u64 key)
 {
-	__u64 key = bpf_get_netns_cookie(ctx);
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 	struct swerve_endpoint origin = {};
 	__u32 flags = SWERVE_SOCKET_ORIGIN;
@@ -110,9 +95,10 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 			return;
 	} else if (!pod) {
 		return;
-	} else if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP) && swerve_take_flow(ctx, &origin)) {
+	} else if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP) &&
+		   swerve_take_flow(ctx, key, &origin)) {
 		flags |= SWERVE_SOCKET_FLOW;
-	} else if (!take_local(ctx, pod, &origin)) {
+	} else if (!swerve_take_local(ctx, pod, &origin)) {
 		return;
 	}
 	socket = stored(ctx, BPF_SK_STORAGE_GET_F_CREATE);
@@ -123,16 +109,16 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	socket->origin = origin;
 	socket->flags |= flags;
 	if (flags & SWERVE_SOCKET_FLOW)
-		swerve_keep_flow(ctx);
+		swerve_keep_flow(ctx, key);
 }
 
 /* The application's socket closes: a handshake nobody took goes with it. */
-static __always_inline void forget_handshake(struct bpf_sock_ops *ctx)
+static __always_inline void forget_handshake(struct bpf_sock_ops *ctx, __u64 pod)
 {
 	struct swerve_handshake_key key = {};
 	const struct swerve_handshake *handshake;
 
-	client_key(ctx, &key);
+	client_key(ctx, pod, &key);
 	handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
 	/* Another socket may have the port by now. */
 	if (handshake && handshake->cookie == bpf_get_socket_cookie(ctx))
@@ -142,26 +128,27 @@ static __always_inline void forget_handshake(struct bpf_sock_ops *ctx)
 SEC("sockops")
 int swerve_sockops(struct bpf_sock_ops *ctx)
 {
+	__u64 pod = SWERVE_POD(ctx, sockops);
 	const struct swerve_socket *socket;
 
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		on_connect(ctx);
+		on_connect(ctx, pod);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		on_accept(ctx);
+		on_accept(ctx, pod);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
-		swerve_on_listen(ctx);
+		swerve_on_listen(ctx, pod);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] != BPF_TCP_CLOSE)
 			break;
 		socket = stored(ctx, 0);
 		if (socket && (socket->flags & CONNECTING))
-			forget_handshake(ctx);
+			forget_handshake(ctx, pod);
 		else if (socket && (socket->flags & SWERVE_SOCKET_FLOW))
-			swerve_forget_flow(ctx, ctx->args[0]);
+			swerve_forget_flow(ctx, pod, ctx->args[0]);
 		break;
 	}
 	return 1;

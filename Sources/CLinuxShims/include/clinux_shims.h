@@ -78,6 +78,12 @@ int clinux_setsockopt(int fd, int level, int name, const void *_Nonnull value, u
 /* [errno] [macro] SO_RCVTIMEO and SO_SNDTIMEO, in milliseconds. */
 int clinux_set_timeouts(int fd, int milliseconds);
 
+/*
+ * [errno] The id of the cgroup whose directory is open, all 64 bits of it: of a file handle
+ * (name_to_handle_at(2)), for before Linux 5.5 its inode number has only half of them.
+ */
+int clinux_cgroup_id(int fd, uint64_t *_Nonnull id);
+
 /* [errno] [macro] SO_NETNS_COOKIE (Linux 5.14). */
 int clinux_netns_cookie(int fd, uint64_t *_Nonnull cookie);
 

@@ -12,17 +12,32 @@
 OBJECT connect_object[] = {
 #embed "objects/connect.bpf.o"
 };
+OBJECT connect_attached_object[] = {
+#embed "objects/connect_attached.bpf.o"
+};
 OBJECT dns_object[] = {
 #embed "objects/dns.bpf.o"
+};
+OBJECT dns_attached_object[] = {
+#embed "objects/dns_attached.bpf.o"
 };
 OBJECT getsockopt_object[] = {
 #embed "objects/getsockopt.bpf.o"
 };
+OBJECT multipath_object[] = {
+#embed "objects/multipath.bpf.o"
+};
 OBJECT owner_object[] = {
 #embed "objects/owner.bpf.o"
 };
+OBJECT owner_attached_object[] = {
+#embed "objects/owner_attached.bpf.o"
+};
 OBJECT owner_basic_object[] = {
 #embed "objects/owner_basic.bpf.o"
+};
+OBJECT owner_basic_attached_object[] = {
+#embed "objects/owner_basic_attached.bpf.o"
 };
 OBJECT peername_object[] = {
 #embed "objects/peername.bpf.o"
@@ -32,6 +47,9 @@ OBJECT sk_lookup_object[] = {
 };
 OBJECT sockops_object[] = {
 #embed "objects/sockops.bpf.o"
+};
+OBJECT sockops_attached_object[] = {
+#embed "objects/sockops_attached.bpf.o"
 };
 OBJECT tc_object[] = {
 #embed "objects/tc.bpf.o"
@@ -46,13 +64,19 @@ struct swerve_object swerve_object(enum swerve_object_name name)
 {
 	static const struct swerve_object objects[] = {
 		[SWERVE_OBJECT_CONNECT] = ENTRY(connect_object),
+		[SWERVE_OBJECT_CONNECT_ATTACHED] = ENTRY(connect_attached_object),
 		[SWERVE_OBJECT_DNS] = ENTRY(dns_object),
+		[SWERVE_OBJECT_DNS_ATTACHED] = ENTRY(dns_attached_object),
 		[SWERVE_OBJECT_GETSOCKOPT] = ENTRY(getsockopt_object),
+		[SWERVE_OBJECT_MULTIPATH] = ENTRY(multipath_object),
 		[SWERVE_OBJECT_OWNER] = ENTRY(owner_object),
+		[SWERVE_OBJECT_OWNER_ATTACHED] = ENTRY(owner_attached_object),
 		[SWERVE_OBJECT_OWNER_BASIC] = ENTRY(owner_basic_object),
+		[SWERVE_OBJECT_OWNER_BASIC_ATTACHED] = ENTRY(owner_basic_attached_object),
 		[SWERVE_OBJECT_PEERNAME] = ENTRY(peername_object),
 		[SWERVE_OBJECT_SK_LOOKUP] = ENTRY(sk_lookup_object),
 		[SWERVE_OBJECT_SOCKOPS] = ENTRY(sockops_object),
+		[SWERVE_OBJECT_SOCKOPS_ATTACHED] = ENTRY(sockops_attached_object),
 		[SWERVE_OBJECT_TC] = ENTRY(tc_object),
 	};
 

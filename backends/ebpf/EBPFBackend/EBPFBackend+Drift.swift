@@ -19,8 +19,12 @@ extension EBPFBackend {
                 return entry == nil ? [] : [Drift(.changed, .entries, "\(key) is redirected")]
             }
             guard let entry else { return [Drift(.missing, .entries, "\(key) has no entry")] }
-            return try node.flaws() + entryDrift(entry, key, plan)
-                + inboundDrift(key, workload.namespace) + routingDrift(plan, workload.namespace)
+            let drift =
+                try node.flaws() + entryDrift(entry, key, plan)
+                + attachedDrift(key, workload)
+            guard workload.scope == .namespace else { return drift }
+            return try drift + inboundDrift(key, workload.namespace)
+                + routingDrift(plan, workload.namespace)
         }
     }
 
@@ -58,12 +62,25 @@ extension EBPFBackend {
 
     // MARK: Programs
 
+    /// What is gone from the workload's own cgroup, where it is known by that.
+    private func attachedDrift(
+        _ key: UInt64, _ workload: Workload
+    ) throws(KernelError) -> [Drift] {
+        guard node.identity == .attachment || workload.scope == .cgroup else { return [] }
+        guard let attached = try held(key, workload)?.attached else {
+            return [Drift(.missing, .program, "the programs of \(workload.id)'s cgroup are gone")]
+        }
+        return try attached.detached().map {
+            Drift(.missing, .program, "\($0) is not attached to \(attached.cgroup.path)")
+        }
+    }
+
     private func inboundDrift(
         _ key: UInt64, _ namespace: NetworkNamespace
     ) throws(KernelError) -> [Drift] {
         switch inbound {
         case .socketLookup:
-            var link = installations[key]?.inbound.link
+            var link = installations[key]?.inbound?.link
             // Without pins, the link is this process's or nobody's.
             if link == nil { link = try node.pins(of: key).first?.openLink() }
             guard let link, try link.isAttached(to: namespace) else {

@@ -12,10 +12,10 @@ extension EBPFBackend {
     func adoptListeners(
         on port: UInt16, _ key: UInt64, _ workload: Workload
     ) throws(KernelError) {
-        guard inbound == .socketLookup else { return }
+        guard inbound == .socketLookup, let listening = node.listening else { return }
         for listener in try workload.namespace.listeningSockets(on: port) {
             guard !listener.isOnLoopback else { continue }
-            try node.listening.update(listener.rawDescriptor, UInt32(port))
+            try listening.update(listener.rawDescriptor, UInt32(port))
             try record(listener, key, port)
         }
     }
@@ -24,15 +24,16 @@ extension EBPFBackend {
     private func record(
         _ listener: ListeningSocket, _ key: UInt64, _ port: UInt16
     ) throws(KernelError) {
+        guard let listeners = node.listeners else { return }
         var free: [swerve_listener_key] = []
         for slot in Self.slots(key, port, listener.family) {
-            let cookie = try node.listeners.lookup(slot, as: UInt64.self)
+            let cookie = try listeners.lookup(slot, as: UInt64.self)
             if cookie == listener.cookie { return }
             if cookie == nil { free.append(slot) }
         }
         for slot in free {
             do throws(KernelError) {
-                try node.listeners.update(slot, descriptor: listener.rawDescriptor, .noExist)
+                try listeners.update(slot, descriptor: listener.rawDescriptor, .noExist)
                 return
             } catch {
                 // The programs have just filled it with another; there may be a next one.
@@ -51,15 +52,19 @@ extension EBPFBackend {
 
     func forgetListeners(_ key: UInt64, _ port: UInt16) throws(KernelError) {
         for family in AddressFamily.allCases {
-            for slot in Self.slots(key, port, family) { try node.listeners.delete(slot) }
+            for slot in Self.slots(key, port, family) { try node.listeners?.delete(slot) }
         }
     }
 
     /// Forgets the pod's listeners on all ports but one.
     func forgetListeners(_ pod: UInt64, sparing port: UInt16? = nil) throws(KernelError) {
-        for key in try node.listeners.keys(as: swerve_listener_key.self)
-        where key.pod == pod && key.port != port {
-            try node.listeners.delete(key)
+        try forgetListeners { $0.pod == pod && $0.port != port }
+    }
+
+    func forgetListeners(where isUnwanted: (swerve_listener_key) -> Bool) throws(KernelError) {
+        guard let listeners = node.listeners else { return }
+        for key in try listeners.keys(as: swerve_listener_key.self) where isUnwanted(key) {
+            try listeners.delete(key)
         }
     }
 }

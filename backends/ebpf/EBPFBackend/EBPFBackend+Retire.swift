@@ -13,7 +13,7 @@ extension EBPFBackend {
     /// the programs to meet its pod's entry, which therefore stays, switched off; one through tc
     /// needs its flow and the filters, one from a borrowed address the routing.
     package func retire(from workload: Workload) async throws(RedirectionError) -> Retirement {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let key = try key(of: workload)
         let step = "retire the programs of \(workload.id)"
         let connections = try during(step) { () throws(KernelError) in
@@ -38,9 +38,22 @@ extension EBPFBackend {
         let handshakes = try node.handshakes.keys(as: swerve_handshake_key.self)
             .filter { $0.pod == key }
         let table = try workload.namespace.connections()
-        let beginning = table.filter { $0.state == .synReceived }.count
-        return try handshakes.count + beginning + liveFlows(of: key)
-            + borrowing(entry, among: table)
+        var count = handshakes.count
+        if node.identity == .attachment || workload.scope == .cgroup {
+            // The programs that know a socket's peer and origin go with the workload.
+            count += Self.redirected(by: entry, among: table)
+        }
+        guard workload.scope == .namespace else { return count }
+        count += table.filter { $0.state == .synReceived }.count
+        return try count + liveFlows(of: key) + borrowing(entry, among: table)
+    }
+
+    /// Connections to the sidecar on loopback, which is where redirected ones go.
+    private static func redirected(by entry: swerve_pod, among table: [TCPConnection]) -> Int {
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        return table.filter {
+            $0.state.isAlive && $0.remote.address.isLoopback && ports.contains($0.remote.port)
+        }.count
     }
 
     /// Connections whose ports tc rewrites, until their last packet may have come.

@@ -26,10 +26,7 @@ extension EBPFBackend {
             for key in try node.counts.keys(as: UInt64.self) where !pods.contains(key) {
                 try node.counts.delete(key)
             }
-            for key in try node.listeners.keys(as: swerve_listener_key.self)
-            where !pods.contains(key.pod) {
-                try node.listeners.delete(key)
-            }
+            try forgetListeners { !pods.contains($0.pod) }
             try removeFlows { !pods.contains($0.pod) }
             for key in node.pinnedPods where !pods.contains(key) {
                 for pins in node.pins(of: key) {
@@ -56,13 +53,12 @@ extension EBPFBackend {
 
     /// Removes what there is of a pod whose namespace nobody can enter any more.
     private func forget(_ key: UInt64) throws(KernelError) {
-        let entry = try node.pods.lookup(key, as: swerve_pod.self)
         try removeEntry(key)
         try forgetListeners(key)
         try removeFlows { $0.pod == key }
         for pins in node.pins(of: key) { try pins.remove() }
-        installations[key] = nil
-        guard let set = entry?.set else { return }
+        let set = installations.removeValue(forKey: key)?.set ?? sets.inherit(key)
+        guard let set else { return }
         sets.awaitReaders()
         sets.release(set)
     }
@@ -79,8 +75,8 @@ extension EBPFBackend {
             var counts: [String: Int] = [:]
             for map in [
                 node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
-                node.listeners, node.flows, node.counts,
-            ] {
+                node.flows, node.counts,
+            ] + [node.listeners].compactMap(\.self) {
                 counts[map.name] = try map.count()
             }
             return counts
@@ -107,6 +103,6 @@ extension EBPFBackend {
 
     /// The programs in use as the verifier saw them: the node's, and one pod's own.
     package var programs: [ProgramReport] {
-        node.reports + (installations.values.first?.inbound.reports ?? [])
+        node.reports + (installations.values.first?.inbound?.reports ?? [])
     }
 }

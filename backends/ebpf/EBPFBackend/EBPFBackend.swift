@@ -28,7 +28,10 @@ package actor EBPFBackend: RedirectionBackend {
         let set: UInt32?
         let inboundPort: UInt16?
         let routing: TransparentRouting?
-        let inbound: InboundAttachment
+        /// Nothing for a workload that is a cgroup.
+        let inbound: InboundAttachment?
+        /// The programs on its cgroup, where it is known by that.
+        let attached: CgroupInstallation?
     }
 
     private init(
@@ -47,17 +50,28 @@ package actor EBPFBackend: RedirectionBackend {
     /// When that was an older version, its programs go on deciding until all its pods have been
     /// applied anew, removed, or forgotten.
     ///
-    /// `owners` is the best the kernel has where it is not given. `rewriting` is for tests: the
-    /// faults of a compiler can be had by compiling another plan than the one that was asked for.
+    /// `inbound` and `owners` are the best the kernel has below the ceiling of `features`, where
+    /// they are not given. Where the kernel cannot tell a socket's namespace, the programs are
+    /// attached to the cgroup of each workload instead.
+    ///
+    /// `rewriting` is for tests: the faults of a compiler can be had by compiling another plan than
+    /// the one that was asked for.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod = .preferred,
-        owners: OwnerMethod? = nil, pins: BPFPins? = nil,
+        attachingTo cgroup: Cgroup, inbound: InboundMethod? = nil, owners: OwnerMethod? = nil,
+        below features: FeatureCeiling = .none, pins: BPFPins? = nil,
         rewriting: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) async throws(RedirectionError) -> EBPFBackend {
+        let identity = IdentityMethod.preferred(below: features)
+        let inbound = inbound ?? .preferred(below: features)
+        if identity == .attachment, inbound == .socketLookup {
+            throw .unsupported(
+                feature: "inbound by socket lookup", because: "it needs Linux 5.15 as we use it")
+        }
         var store: PinStore?
         if let pins { store = try await PinStore.open(pins) }
         let (node, sets) = try during("load the BPF programs") { () throws(KernelError) in
-            let node = try NodePrograms(attachingTo: cgroup, owners: owners, store)
+            let node = try NodePrograms(
+                attachingTo: cgroup, identity, owners: owners, below: features, store)
             return (node, try SetTable(node))
         }
         let backend = EBPFBackend(node, sets, inbound: inbound, rewrite: rewriting)
@@ -89,11 +103,10 @@ package actor EBPFBackend: RedirectionBackend {
     package func apply(
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let plan = rewrite(plan)
-        if let part = plan.partProgramsCannotSay(inbound) {
-            throw .inexpressible(part: part, mechanism: mechanism)
-        }
+        let part = plan.partProgramsCannotSay(inbound) ?? plan.partCgroupsCannotHave(workload)
+        if let part { throw .inexpressible(part: part, mechanism: mechanism) }
         guard plan.isEnabled else { return try await remove(from: workload) }
         let key = try key(of: workload)
         try during("attach what was detached") { () throws(KernelError) in try node.repair() }
@@ -122,13 +135,16 @@ package actor EBPFBackend: RedirectionBackend {
         }
         let port = plan.sidecar.inboundPort
         let entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
+        let attached = try attach(key, workload, replacing: old?.attached)
         var attachment: InboundAttachment?
         do throws(KernelError) {
             // An older version's programs do not read it yet, and its inbound program's heir will.
             if node.isWaiting { try enter(entry, key, isNew: true) }
             // Attached, the programs still do as before: the entry is what changes everything.
-            attachment = try InboundAttachment(
-                inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
+            if workload.scope == .namespace {
+                attachment = try InboundAttachment(
+                    inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
+            }
             try adoptListeners(on: port, key, workload)
             try installRouting(plan.transparentRouting, in: workload)
             try enter(entry, key, isNew: old?.set == nil)
@@ -139,11 +155,35 @@ package actor EBPFBackend: RedirectionBackend {
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
-        if let attachment {
-            installations[key] = Installation(
-                set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment)
-        }
+        installations[key] = Installation(
+            set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment,
+            attached: attached)
         settle(old, key, plan, workload)
+    }
+
+    /// Attaches the programs to the workload's own cgroup, where it is known by that.
+    private func attach(
+        _ key: UInt64, _ workload: Workload, replacing old: CgroupInstallation?
+    ) throws(RedirectionError) -> CgroupInstallation? {
+        guard node.identity == .attachment || workload.scope == .cgroup else { return nil }
+        guard let cgroup = workload.cgroup else {
+            throw .unsupported(
+                feature: "cookie of a network namespace for all programs",
+                because: "\(workload.id) is to be known by its cgroup, and that is not given")
+        }
+        return try during("attach to the cgroup of \(workload.id)") { () throws(KernelError) in
+            if let old, try cgroup.id() == old.id, try old.detached().isEmpty { return old }
+            return try node.attachedPrograms()
+                .attach(to: cgroup, as: key, node.pins(of: key).first)
+        }
+    }
+
+    /// No program is ever put where the machine's own connections, or ours, would meet it.
+    func refuseOurselves(_ workload: Workload) throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
+        if node.identity == .attachment || workload.scope == .cgroup {
+            try workload.refuseOwnCgroup()
+        }
     }
 
     /// Writes the entry, which is what makes a plan hold.
@@ -182,6 +222,8 @@ package actor EBPFBackend: RedirectionBackend {
 
     /// Puts back the routing of the replaced plan; none when it had none.
     private func restoreRouting(_ old: Installation?, in workload: Workload) {
+        // A cgroup has no routing of its own, and its namespace may be the machine's.
+        guard workload.scope == .namespace else { return }
         // What cannot be put back now is what the next apply or remove looks for.
         if let routing = old?.routing {
             try? installRouting(routing, in: workload)
@@ -206,15 +248,16 @@ package actor EBPFBackend: RedirectionBackend {
     // MARK: Removing
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
-        try workload.refuseOwnNamespace()
+        try refuseOurselves(workload)
         let key = try key(of: workload)
         do throws(KernelError) {
             let old = try held(key, workload)
             try removeEntry(key)
             try forgetListeners(key)
             try removeFlows { $0.pod == key }
-            try removeRouting(from: workload)
-            try old?.inbound.detach(from: workload.namespace, key, node)
+            if workload.scope == .namespace { try removeRouting(from: workload) }
+            try old?.inbound?.detach(from: workload.namespace, key, node)
+            try detach(old?.attached, key)
             installations[key] = nil
             if let set = old?.set {
                 sets.awaitReaders()
@@ -224,6 +267,17 @@ package actor EBPFBackend: RedirectionBackend {
         } catch {
             throw .kernel(error, during: "stop redirecting \(workload.id)")
         }
+    }
+
+    /// Takes the programs off the workload's own cgroup.
+    private func detach(
+        _ attached: CgroupInstallation?, _ key: UInt64
+    ) throws(KernelError) {
+        let pins = node.pins(of: key)
+        guard let attached, !pins.isEmpty else { return }
+        ChangeLog.about(to: .program, "detach the programs of \(attached.cgroup.path)")
+        try attached.detach()
+        for pin in pins { try pin.remove() }
     }
 
     func removeEntry(_ key: UInt64) throws(KernelError) {
@@ -239,11 +293,23 @@ package actor EBPFBackend: RedirectionBackend {
         if let known = installations[key] { return known }
         guard node.hasPins else { return nil }
         let entry = try node.pods.lookup(key, as: swerve_pod.self)
+        let attached = try node.pinnedAttachment(of: key, to: workload.cgroup)
+        guard workload.scope == .namespace else {
+            let set = sets.inherit(key)
+            guard entry != nil || set != nil || attached != nil else { return nil }
+            let found = Installation(
+                set: set, inboundPort: entry?.inbound_port, routing: nil,
+                inbound: nil, attached: attached)
+            installations[key] = found
+            return found
+        }
+        let inbound = try InboundAttachment(of: key, in: workload.namespace, node)
+        let set = sets.inherit(key)
+        guard entry != nil || set != nil || !inbound.isEmpty || attached != nil else { return nil }
         let found = Installation(
-            set: entry?.set, inboundPort: entry?.inbound_port,
+            set: set, inboundPort: entry?.inbound_port,
             routing: try TransparentRouting.installed(in: workload.namespace, for: .programs),
-            inbound: try InboundAttachment(of: key, in: workload.namespace, node))
-        guard entry != nil || !found.inbound.isEmpty else { return nil }
+            inbound: inbound, attached: attached)
         installations[key] = found
         return found
     }
@@ -257,6 +323,9 @@ package actor EBPFBackend: RedirectionBackend {
         }
         // One that is being retired still serves connections, and redirects no new ones.
         guard let entry, entry.has(SWERVE_POD_ENABLED) else { return nil }
+        guard workload.scope == .namespace else {
+            return PlanFingerprint(value: entry.fingerprint)
+        }
         // A part of a plan is not a plan.
         let routing = try during("read routing rules") { () throws(KernelError) in
             try TransparentRouting.installed(in: workload.namespace, for: .programs)
@@ -268,8 +337,8 @@ package actor EBPFBackend: RedirectionBackend {
     }
 
     func key(of workload: Workload) throws(RedirectionError) -> UInt64 {
-        try during("ask for the namespace cookie of \(workload.id)") { () throws(KernelError) in
-            try workload.namespace.cookie()
+        try during("ask for the key of \(workload.id)") { () throws(KernelError) in
+            try node.identity.key(of: workload)
         }
     }
 

@@ -86,10 +86,13 @@ package struct EBPFInspector: PlanInspector {
                 because: "the cgroup of \(workload.id) is not known; name a pod")
         }
         return try during("read the maps of \(workload.id)") { () throws(KernelError) in
-            let key = try workload.namespace.cookie()
-            return try NodeMaps.find(key, on: cgroup).map { maps throws(KernelError) in
-                try body(maps, key)
+            // Where both can be had, both are looked for: the ceiling is the other process's.
+            for identity in IdentityMethod.allCases {
+                guard let key = try? identity.key(of: workload) else { continue }
+                guard let maps = try NodeMaps.find(key, on: cgroup) else { continue }
+                return try body(maps, key)
             }
+            return nil
         }
     }
 }
@@ -134,5 +137,28 @@ extension RedirectionPlan {
             return "a workload with more than one \(family) address"
         }
         return nil
+    }
+}
+
+extension RedirectionPlan {
+    /// The part of the plan that cannot be had where the workload is a cgroup.
+    ///
+    /// What arrives belongs to the network namespace, and to everybody in it.
+    func partCgroupsCannotHave(_ workload: Workload) -> String? {
+        guard workload.scope == .cgroup, isEnabled else { return nil }
+        if !inbound.includesNothing { return "inbound redirection of a workload that is a cgroup" }
+        if inboundMode != .redirect { return "transparent inbound of a workload that is a cgroup" }
+        if AddressFamily.allCases.contains(where: { policy(for: $0) == .drop }) {
+            return "dropping a family of a workload that is a cgroup"
+        }
+        return nil
+    }
+}
+
+extension Selection {
+    /// True when include lists are given and nothing is in them.
+    fileprivate var includesNothing: Bool {
+        let lists = [includedPorts?.isEmpty, includedNetworks?.isEmpty].compactMap(\.self)
+        return combination == .all ? lists.contains(true) : !lists.isEmpty && !lists.contains(false)
     }
 }

@@ -4,7 +4,7 @@ internal import CBPFObjects
 internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
-internal import RedirectionEngine
+package import RedirectionEngine
 
 /// How inbound connections come to the sidecar.
 package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
@@ -14,8 +14,17 @@ package enum InboundMethod: String, Hashable, Sendable, Codable, CaseIterable {
     case trafficControl = "tc"
 
     /// The best this kernel has, found out by doing.
-    package static var preferred: InboundMethod {
-        BPFProbe.program(.socketLookup, .socketLookup) == .yes ? .socketLookup : .trafficControl
+    package static var preferred: InboundMethod { preferred(below: .none) }
+
+    /// The best of it whose features may be used.
+    ///
+    /// Identity by attachment knows no listeners.
+    package static func preferred(below features: FeatureCeiling) -> InboundMethod {
+        let hasLookup =
+            IdentityMethod.preferred(below: features) == .namespace
+            && features.permits(KernelVersion(5, 9))
+            && BPFProbe.program(.socketLookup, .socketLookup) == .yes
+        return hasLookup ? .socketLookup : .trafficControl
     }
 }
 

@@ -19,7 +19,7 @@ extension NodeBuilder {
         }
         guard let pins else { return flaws }
         return flaws
-            + Self.mapNames.sorted().filter { !pins.has(map: $0) }.map {
+            + Self.mapNames.sorted().filter { loader.maps[$0] != nil && !pins.has(map: $0) }.map {
                 Drift(.missing, .pin, "\(pins.path)/maps/\($0) is gone")
             }
     }
@@ -27,7 +27,9 @@ extension NodeBuilder {
     /// Attaches and pins it again, the programs that are read from first.
     mutating func repair(_ pins: PinDirectory?) throws(KernelError) {
         if let pins {
-            for (name, map) in loader.maps where !pins.has(map: name) { try pins.pin(map, name) }
+            for name in Self.mapNames where !pins.has(map: name) {
+                if let map = loader.maps[name] { try pins.pin(map, name) }
+            }
         }
         for place in places {
             if try !isAttached(place) {

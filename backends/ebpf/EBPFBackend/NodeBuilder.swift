@@ -17,6 +17,8 @@ struct NodeBuilder {
     private(set) var links: [String: BPFLink] = [:]
     private(set) var places: [ProgramPart.Place] = []
     private(set) var reports: [ProgramReport] = []
+    /// Whether what is adopted was this build's.
+    private(set) var isSameBuild = false
     /// The programs that take the place of an older version's, once the pods are there.
     private(set) var waiting: [Waiting]?
 
@@ -43,6 +45,7 @@ struct NodeBuilder {
         loader = ProgramLoader(sharing: maps)
         try openLinks(in: pins)
         let isOwn = try maps[Self.tag]?.lookup(UInt32(0), as: UInt64.self) == build
+        isSameBuild = isOwn
         guard isOwn, Self.mapNames.allSatisfy({ maps[$0] != nil }) else { return }
         loader = ProgramLoader(adopting: maps)
     }
@@ -114,7 +117,7 @@ struct NodeBuilder {
     mutating func complete(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
         if let method = try adoptAll(wanted) { return method }
         try setTag(0)
-        for part in ProgramPart.readers { try attach(part) }
+        for part in ProgramPart.readers + [.peername] { try attach(part) }
         let method = try attachOwners(wanted)
         for part in ProgramPart.deciders { try attach(part) }
         guard waiting == nil else { return method }
@@ -130,7 +133,7 @@ struct NodeBuilder {
         let method = links["swerve_adopt_connect4"] == nil ? OwnerMethod.realUser : .credentials
         guard wanted == nil || wanted == method else { return nil }
         let owner = method == .credentials ? ProgramPart.exactOwner : .basicOwner
-        let parts = ProgramPart.readers + [owner] + ProgramPart.deciders
+        let parts = ProgramPart.readers + [.peername, owner] + ProgramPart.deciders
         let wantedPlaces = parts.flatMap(\.places)
         guard wantedPlaces.allSatisfy({ links[$0.program] != nil }) else { return nil }
         places = wantedPlaces
@@ -140,6 +143,19 @@ struct NodeBuilder {
         }
         try pinMaps()
         return method
+    }
+
+    /// The same where programs are attached to the cgroup of each workload, and here to none.
+    mutating func completeForCgroups(
+        _ wanted: OwnerMethod?, below features: FeatureCeiling
+    ) throws(KernelError) -> AttachedPrograms {
+        let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
+        reports = programs.reports
+        try pinMaps()
+        guard waiting == nil else { return programs }
+        try removeStrangers()
+        try setTag(build)
+        return programs
     }
 
     private mutating func attach(_ part: ProgramPart) throws(KernelError) {
@@ -155,9 +171,9 @@ struct NodeBuilder {
 
     private func pinMaps() throws(KernelError) {
         guard let pins else { return }
-        for (name, map) in loader.maps.sorted(by: { $0.key < $1.key })
-        where try pins.openMap(name)?.id != map.id {
-            try pins.pin(map, name)
+        for (name, map) in loader.maps.sorted(by: { $0.key < $1.key }) {
+            guard !name.hasPrefix(AttachedPrograms.storagePrefix) else { continue }
+            if try pins.openMap(name)?.id != map.id { try pins.pin(map, name) }
         }
     }
 

@@ -7,7 +7,8 @@ internal import LinuxKernel
 internal import RedirectionEngine
 internal import Synchronization
 
-/// The node's programs and maps: loaded once, attached once to the pods' cgroup.
+/// The node's programs and maps: loaded once, attached once to the pods' cgroup, or where a socket's
+/// pod is known by attachment alone, to the cgroup of each.
 ///
 /// Links and maps are held by descriptors, and by pins where there are any: without, nothing here
 /// outlives the process.
@@ -17,20 +18,26 @@ final class NodePrograms: Sendable {
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
-    let listening: BPFMap
-    let listeners: BPFMap
+    /// The maps of inbound by socket lookup, where the node's programs know of it.
+    let listening: BPFMap?
+    let listeners: BPFMap?
     let flows: BPFMap
     let counts: BPFMap
     let stats: BPFMap
     /// How a socket's owner is found out on this kernel.
     let ownerMethod: OwnerMethod
     let reports: [ProgramReport]
+    /// How it is known which pod a socket is of.
+    let identity: IdentityMethod
     let cgroup: Cgroup
     /// Whether an earlier process's maps go on: what is in them has to be known.
     let isAdopted: Bool
     private let loader: ProgramLoader
     private let store: PinStore?
     private let state: Mutex<State>
+    private let features: FeatureCeiling
+    private let wantedOwners: OwnerMethod?
+    private let attachable: Mutex<AttachedPrograms?>
 
     private struct State {
         var builder: NodeBuilder
@@ -45,12 +52,24 @@ final class NodePrograms: Sendable {
     }
 
     init(
-        attachingTo cgroup: Cgroup, owners wanted: OwnerMethod?, _ store: PinStore?
+        attachingTo cgroup: Cgroup, _ identity: IdentityMethod, owners wanted: OwnerMethod?,
+        below features: FeatureCeiling, _ store: PinStore?
     ) throws(KernelError) {
+        self.identity = identity
+        self.features = features
+        wantedOwners = wanted
         let older = store.flatMap { $0.current.exists ? nil : $0.older }
         isAdopted = store?.current.exists ?? false
         var builder = try Self.begin(cgroup, store, older)
-        ownerMethod = try builder.complete(wanted)
+        switch identity {
+        case .namespace:
+            ownerMethod = try builder.complete(wanted)
+            attachable = Mutex(nil)
+        case .attachment:
+            let programs = try builder.completeForCgroups(wanted, below: features)
+            ownerMethod = programs.ownerMethod
+            attachable = Mutex(programs)
+        }
         if let store, older == nil {
             if !isAdopted { try store.finish() }
             try store.removeOlder()
@@ -64,8 +83,8 @@ final class NodePrograms: Sendable {
         networkSets = try loader.map("swerve_network_sets")
         owners = try loader.map("swerve_owners")
         handshakes = try loader.map("swerve_handshakes")
-        listening = try loader.map("swerve_listening")
-        listeners = try loader.map("swerve_listeners")
+        listening = loader.maps["swerve_listening"]
+        listeners = loader.maps["swerve_listeners"]
         flows = try loader.map("swerve_flows")
         counts = try loader.map("swerve_counts")
         stats = try loader.map("swerve_stats")
@@ -97,6 +116,16 @@ final class NodePrograms: Sendable {
         return Set(try map.keys(as: UInt64.self))
     }
 
+    /// The programs for a workload's own cgroup; loaded when they are asked for first.
+    func attachedPrograms() throws(KernelError) -> AttachedPrograms {
+        if let programs = attachable.withLock({ $0 }) { return programs }
+        var copy = loader
+        let programs = try AttachedPrograms(&copy, owners: wantedOwners, below: features)
+        // Of two that are loaded at once, either will do.
+        attachable.withLock { $0 = programs }
+        return programs
+    }
+
     /// Those that say what is installed.
     var readable: NodeMaps {
         NodeMaps(
@@ -124,6 +153,16 @@ final class NodePrograms: Sendable {
     func pins(of pod: UInt64) -> [PodPins] {
         state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
     }
+
+    /// What an earlier process has attached to the workload's own cgroup, if it is this build's.
+    func pinnedAttachment(
+        of pod: UInt64, to cgroup: Cgroup?
+    ) throws(KernelError) -> CgroupInstallation? {
+        guard let cgroup, let pins = pins(of: pod).first, isSameBuild else { return nil }
+        return try CgroupInstallation(pins, on: cgroup)
+    }
+
+    private var isSameBuild: Bool { state.withLock { $0.builder.isSameBuild } }
 
     /// The pods something is pinned for.
     var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }

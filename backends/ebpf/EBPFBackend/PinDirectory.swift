@@ -96,6 +96,20 @@ struct PodPins: Hashable, Sendable {
         try new.pin(at: link)
     }
 
+    /// The programs on the pod's own cgroup.
+    func openLink(
+        of place: ProgramPart.Place, on cgroup: Cgroup
+    ) throws(KernelError) -> BPFLink? {
+        try BPFLink.open(pinned: directory.path + "/" + place.program, on: cgroup, place.type)
+    }
+
+    func pin(_ new: BPFLink, _ program: String) throws(KernelError) {
+        ChangeLog.about(to: .pin, "pin \(directory.path)/\(program)")
+        try directory.create()
+        try directory.remove(program)
+        try new.pin(at: directory.path + "/" + program)
+    }
+
     func removeLink() throws(KernelError) {
         guard hasLink else { return }
         ChangeLog.about(to: .pin, "remove \(link)")

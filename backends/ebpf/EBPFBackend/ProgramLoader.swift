@@ -114,6 +114,9 @@ package enum OwnerMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// By the real user and group of who called socket(2), and for a socket that is older than the
     /// programs, of who connects.
     case realUser
+    /// By the real user and group of who connects: where nothing can be kept of a socket that is
+    /// being made, before Linux 5.9.
+    case connectingUser
 }
 
 extension ProgramLoader {

@@ -34,6 +34,26 @@ package final class BPFLink: Sendable {
         }
     }
 
+    /// Attaches it as kernels before 5.7 do, whatever this one has: the attachment outlives a process
+    /// that is killed, until somebody detaches it or the cgroup goes.
+    package static func attachWithoutLink(
+        _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        BPFLink(.attachment(try CgroupAttachment(program, to: try cgroup.open(), type)))
+    }
+
+    /// Detaches a program that was attached without a link, whoever did; false if it is not there.
+    @discardableResult
+    package static func detach(
+        _ program: BPFProgram, from cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> Bool {
+        let target = try cgroup.open()
+        let result = bpf_prog_detach2(program.rawDescriptor, target.rawValue, type.raw)
+        if result == -Errno.noSuchFileOrDirectory.rawValue { return false }
+        try kernel("bpf(BPF_PROG_DETACH, \(program.name), \(cgroup.path))") { result }
+        return true
+    }
+
     /// Attaches `program` to a network namespace (`socketLookup`, Linux 5.9).
     package static func attach(
         _ program: BPFProgram, to namespace: NetworkNamespace, _ type: BPFAttachType

@@ -150,7 +150,7 @@ package struct BPFObject: ~Copyable {
 }
 
 extension BPFObject {
-    private var programs: [OpaquePointer] {
+    var programs: [OpaquePointer] {
         var all: [OpaquePointer] = unsafe []
         while let next = unsafe bpf_object__next_program(object, all.last) {
             unsafe all.append(next)
@@ -158,7 +158,7 @@ extension BPFObject {
         return unsafe all
     }
 
-    private var maps: [OpaquePointer] {
+    var maps: [OpaquePointer] {
         var all: [OpaquePointer] = unsafe []
         while let next = unsafe bpf_object__next_map(object, all.last) {
             unsafe all.append(next)

@@ -32,7 +32,7 @@ package struct BPFAttachType: Hashable, Sendable {
 /// What a program may see and call: `enum bpf_prog_type`, as far as the project goes.
 package struct BPFProgramType: Hashable, Sendable {
     let value: UInt32
-    private init(_ type: bpf_prog_type) { value = type.rawValue }
+    init(_ type: bpf_prog_type) { value = type.rawValue }
 
     var raw: bpf_prog_type { bpf_prog_type(rawValue: value) }
 
@@ -62,6 +62,7 @@ package struct BPFMapType: Hashable, Sendable {
     package static let hashOfMaps = BPFMapType(BPF_MAP_TYPE_HASH_OF_MAPS)
     package static let socketHash = BPFMapType(BPF_MAP_TYPE_SOCKHASH)
     package static let socketMap = BPFMapType(BPF_MAP_TYPE_SOCKMAP)
+    package static let cgroupStorage = BPFMapType(BPF_MAP_TYPE_CGROUP_STORAGE)
     package static let socketStorage = BPFMapType(BPF_MAP_TYPE_SK_STORAGE)
 
     /// True when a lookup answers with one value for each possible CPU.
@@ -75,6 +76,7 @@ package struct BPFHelper: Hashable, Sendable {
 
     package static let getNetnsCookie = BPFHelper(BPF_FUNC_get_netns_cookie)
     package static let getSocketCookie = BPFHelper(BPF_FUNC_get_socket_cookie)
+    package static let getLocalStorage = BPFHelper(BPF_FUNC_get_local_storage)
     package static let socketStorageGet = BPFHelper(BPF_FUNC_sk_storage_get)
     package static let socketLookupTCP = BPFHelper(BPF_FUNC_sk_lookup_tcp)
     package static let socketAssign = BPFHelper(BPF_FUNC_sk_assign)

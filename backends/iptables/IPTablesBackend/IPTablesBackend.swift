@@ -46,6 +46,7 @@ package actor IPTablesBackend: RedirectionBackend {
         _ plan: RedirectionPlan, to workload: Workload
     ) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        try workload.refuseCgroup(mechanism)
         if let part = plan.partRulesCannotSay {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
@@ -94,6 +95,8 @@ package actor IPTablesBackend: RedirectionBackend {
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
         try workload.refuseOwnNamespace()
+        // Of a cgroup there is nothing here, and its namespace is perhaps the machine's.
+        guard workload.scope == .namespace else { return }
         await begin(workload)
         defer { turns.pass(on: workload.id) }
         try await erase(from: workload)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The compiled BPF programs, as bytes: one object file for each bpf/programs/NAME.bpf.c.
+ * The compiled BPF programs, as bytes: one object file for each bpf/programs/NAME.bpf.c, and one more
+ * (NAME_attached) where it is compiled for identity by attachment, too.
  * `make bpf` compiles them; this target embeds them, so that the product is one file.
  */
 #ifndef SWERVE_OBJECTS_H
@@ -11,13 +12,19 @@
 
 enum swerve_object_name {
 	SWERVE_OBJECT_CONNECT,
+	SWERVE_OBJECT_CONNECT_ATTACHED,
 	SWERVE_OBJECT_DNS,
+	SWERVE_OBJECT_DNS_ATTACHED,
 	SWERVE_OBJECT_GETSOCKOPT,
+	SWERVE_OBJECT_MULTIPATH,
 	SWERVE_OBJECT_OWNER,
+	SWERVE_OBJECT_OWNER_ATTACHED,
 	SWERVE_OBJECT_OWNER_BASIC,
+	SWERVE_OBJECT_OWNER_BASIC_ATTACHED,
 	SWERVE_OBJECT_PEERNAME,
 	SWERVE_OBJECT_SK_LOOKUP,
 	SWERVE_OBJECT_SOCKOPS,
+	SWERVE_OBJECT_SOCKOPS_ATTACHED,
 	SWERVE_OBJECT_TC,
 	SWERVE_OBJECTS,
 };

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import LibBPF
+internal import LinuxKernel
+package import RedirectionEngine
+
+/// How the programs know which workload a socket is of.
+package enum IdentityMethod: String, Hashable, Sendable, Codable, CaseIterable {
+    /// By the cookie of its network namespace: one attachment a node, Linux 5.15.
+    case namespace
+    /// By the cgroup the program is attached to: one attachment a workload, on any kernel.
+    case attachment
+
+    /// The best this kernel has, found out by doing.
+    package static func preferred(below features: FeatureCeiling) -> IdentityMethod {
+        let hooks: [(BPFProgramType, BPFAttachType)] = [
+            (.cgroupSocketAddress, .connect4), (.sockOps, .sockOps), (.cgroupSocket, .socketCreate),
+        ]
+        guard features.permits(KernelVersion(5, 15)),
+            hooks.allSatisfy({ BPFProbe.helper(.getNetnsCookie, in: $0.0, $0.1) == .yes })
+        else { return .attachment }
+        return .namespace
+    }
+
+    /// The key of the workload's plan.
+    ///
+    /// An inode number names a namespace or a cgroup as long as it lives; the highest bit keeps
+    /// the two kinds apart.
+    func key(of workload: Workload) throws(KernelError) -> UInt64 {
+        if workload.scope == .cgroup, let cgroup = workload.cgroup {
+            return try cgroup.id() | 1 << 63
+        }
+        return switch self {
+        case .namespace: try workload.namespace.cookie()
+        case .attachment: workload.namespace.inode
+        }
+    }
+}
