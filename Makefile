@@ -20,6 +20,7 @@ endif
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
 .PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists test prove fuzz check \
+	kernel-support test-kernels \
 	fmt lint clean install
 .DEFAULT_GOAL := help
 
@@ -64,6 +65,9 @@ FUZZ_SECONDS ?= 60
 
 fuzz: ## throw inputs at the readers of policies, guided by coverage (FUZZ_SECONDS=60)
 	$(Q)scripts/fuzz $(FUZZ_SECONDS)
+
+kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, from the code
+	$(Q)SWERVE_UPDATE_GOLDEN=1 swift test --skip-build $(SWIFT_FLAGS) --filter KernelSupportTests
 
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check

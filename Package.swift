@@ -40,7 +40,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let package = Package(
     name: "swerve",
     products: [
-        .executable(name: "swerve", targets: ["swerve"])
+        .executable(name: "swerve", targets: ["swerve"]),
+        .executable(name: "swerved", targets: ["swerved"]),
+        .executable(name: "swerve-cni", targets: ["swerve-cni"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -62,7 +64,7 @@ let package = Package(
         library("LinuxKernel", ["CLinuxShims", "CLibMNL", "RedirectionModel", systemPackage]),
 
         // What decides and keeps: the backend protocol and everything above it.
-        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel"]),
+        library("RedirectionEngine", ["RedirectionModel", "LinuxKernel", systemPackage]),
 
         // The eBPF mechanism.
         .systemLibrary(name: "CSwerveABI", path: "bpf/include"),
@@ -96,6 +98,15 @@ let package = Package(
             ],
             path: "backends/iptables/IPTablesBackend"),
 
+        // The one place that knows every mechanism by name.
+        library(
+            "Backends",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "XTables",
+            ]),
+        library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
+
         // The lab: pods, sidecars and a client, on one machine.
         library(
             "SidecarProxy",
@@ -103,17 +114,48 @@ let package = Package(
         library(
             "Lab",
             [
-                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine", "RedirectionModel", "SidecarProxy", systemPackage,
+                "Backends", "EBPFBackend", "LinuxKernel", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
+                "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend", "Lab",
+                "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
+
+        // The daemon.
+        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        .executableTarget(
+            name: "swerved",
+            dependencies: [
+                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
+                argumentParser, logging,
+            ],
+            swiftSettings: strict),
+
+        // What a container runtime starts for every pod: no Foundation, no NIO, no backend.
+        library("OrderedJSON"),
+        library("AgentProtocol", ["OrderedJSON"]),
+        library("PluginSystem", ["CLinuxShims"]),
+        library("CNIPlugin", ["AgentProtocol", "OrderedJSON"]),
+        .executableTarget(
+            name: "swerve-cni",
+            dependencies: ["AgentProtocol", "CNIPlugin", "OrderedJSON", "PluginSystem"],
+            swiftSettings: strict,
+            // A node has no Swift, and may have no glibc either (docs/adr/0020). lld, for others
+            // warn about what the runtime could load and never does.
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-executable", "-use-ld=lld", "-Xlinker", "--gc-sections",
+                    "-Xlinker", "--icf=safe",
+                ])
+            ]),
+
+        // Our place in a node's network configuration.
+        library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
 
         // What redirection costs.
         .executableTarget(
@@ -129,8 +171,9 @@ let package = Package(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "SeededRandom", systemPackage,
             ]),
+        .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
             "TestedMechanisms",
             ["EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine"]),
@@ -144,6 +187,13 @@ let package = Package(
             ]),
         library("PolicyFuzzing", ["PolicyFile", "RedirectionModel", "SeededRandom"]),
         tests("RedirectionModelTests", ["RedirectionModel"]),
+        // Not of swerve-cni itself, whose linker settings would become the tests' own.
+        tests(
+            "CNITests",
+            [
+                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "SeededRandom",
+            ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
             "ProofTests",
@@ -161,7 +211,10 @@ let package = Package(
             resources: [.copy("Published")]),
         tests(
             "RedirectionEngineTests",
-            ["KernelTestSupport", "RedirectionEngine", "RedirectionModel", "LinuxKernel"]),
+            [
+                "Equivalence", "KernelTestSupport", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
+            ]),
         tests("LinuxKernelTests", ["KernelTestSupport", "LinuxKernel", systemPackage]),
         tests(
             "IPTablesBackendTests",
@@ -180,14 +233,25 @@ let package = Package(
             "KernelTests",
             [
                 "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "Lab", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", "TestedMechanisms", systemPackage,
+                "RedirectionEngine", "RedirectionModel", "SidecarProxy", "TestedMechanisms",
+                systemPackage,
+            ]),
+        .executableTarget(
+            name: "EngineHost",
+            dependencies: ["Backends", "LinuxKernel", "RedirectionEngine", "RedirectionModel"],
+            path: "Tests/EngineHost", swiftSettings: strict),
+        tests(
+            "CrashTests",
+            [
+                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                systemPackage,
             ]),
         tests(
             "LabTests",
             [
-                "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel", "PolicyFile",
-                "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", nioCore, nioPosix, systemPackage,
+                "Backends", "EBPFBackend", "KernelTestSupport", "Lab", "LinuxKernel",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy", nioCore,
+                nioPosix, systemPackage, "without-bpf",
             ]),
     ]
 )

@@ -1,16 +1,106 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Files that are replaced whole, and the unix socket of the agent. */
+#define _GNU_SOURCE
 #include "clinux_shims.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+static int or_errno(int result)
+{
+	return result < 0 ? -errno : result;
+}
 
 int clinux_rename(const char *from, const char *to)
 {
-	return rename(from, to) < 0 ? -errno : 0;
+	return or_errno(rename(from, to));
+}
+
+int clinux_exchange(const char *one, const char *other)
+{
+	return or_errno(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE));
 }
 
 int clinux_unlink(const char *path)
 {
-	return unlink(path) < 0 ? -errno : 0;
+	return or_errno(unlink(path));
+}
+
+int clinux_sync(int fd)
+{
+	return or_errno(fsync(fd));
+}
+
+int clinux_set_mode(int fd, mode_t mode)
+{
+	return or_errno(fchmod(fd, mode));
+}
+
+int clinux_set_owner(int fd, uid_t uid, gid_t gid)
+{
+	return or_errno(fchown(fd, uid, gid));
+}
+
+int clinux_file_owner(int fd, mode_t *mode, uid_t *uid, gid_t *gid)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	*mode = status.st_mode;
+	*uid = status.st_uid;
+	*gid = status.st_gid;
+	return 0;
+}
+
+int clinux_check_unwritten(int fd)
+{
+	int result;
+
+	/*
+	 * A read lease is granted when there is no writer. Breaking one raises a signal that would
+	 * end us, unless it is one that nobody minds.
+	 */
+	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
+		return -errno;
+	result = or_errno(fcntl(fd, F_SETLEASE, F_RDLCK));
+	if (result == 0)
+		result = or_errno(fcntl(fd, F_SETLEASE, F_UNLCK));
+	return result;
+}
+
+int clinux_connect_unix(const char *path, int milliseconds)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = strlen(path);
+	int fd, result;
+
+	if (length >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, length);
+	fd = clinux_socket(AF_UNIX, SOCK_STREAM, 0);
+	if (fd < 0)
+		return fd;
+	result = clinux_set_timeouts(fd, milliseconds);
+	if (result == 0)
+		result = or_errno(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+	if (result < 0) {
+		close(fd);
+		return result;
+	}
+	return fd;
+}
+
+ssize_t clinux_send_now(int fd, const void *bytes, size_t size)
+{
+	ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	return sent < 0 ? -errno : sent;
 }

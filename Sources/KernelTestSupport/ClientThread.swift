@@ -35,8 +35,8 @@ package final class ClientThread: Sendable {
     /// Waits for the last connection, and returns how many there were.
     package func stop() throws -> Int {
         state.withLock { $0.isStopping = true }
-        // A connection takes 3 seconds at the most.
-        for _ in 0..<500 where !state.withLock({ $0.isDone }) {
+        // A connection takes 10 seconds at the most.
+        for _ in 0..<2000 where !state.withLock({ $0.isDone }) {
             Thread.sleep(forTimeInterval: 0.01)
         }
         let final = state.withLock { $0 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Backends
 internal import FoundationEssentials
 package import LinuxKernel
 internal import PolicyFile
@@ -105,7 +106,7 @@ private struct LabBuilder: Sendable {
             if let wish = configuration.wish {
                 try Backends.choose(
                     wish, for: try plan(of: topology.nodes.flatMap(\.pods)[0]),
-                    inbound: configuration.inbound)
+                    inbound: configuration.inbound, below: configuration.ceiling)
             } else { nil }
 
         progress("building two nodes and \(topology.nodes.flatMap(\.pods).count) pods")

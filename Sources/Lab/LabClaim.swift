@@ -2,7 +2,6 @@
 
 internal import FoundationEssentials
 internal import LinuxKernel
-internal import SystemPackage
 
 /// That at most one lab is up: looking for another and starting one's own are one step.
 enum LabClaim {
@@ -20,22 +19,9 @@ enum LabClaim {
     }
 
     /// Locks the directory that nobody removes: the base directory goes with the last lab.
-    private static func take() async throws -> SharedLock {
+    private static func take() async throws -> FileLock {
         let path = LabIdentity.runtimeDirectory
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        let lock = SharedLock(try OwnedDescriptor.open(path, .directory))
-        let deadline = ContinuousClock.now + .seconds(30)
-        while try !lock.descriptor.tryLock() {
-            guard ContinuousClock.now < deadline else {
-                throw KernelError("flock(\(path))", .wouldBlock)
-            }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        return lock
-    }
-
-    private final class SharedLock {
-        let descriptor: OwnedDescriptor
-        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+        return try await FileLock.take(path, .directory, within: .seconds(30))
     }
 }

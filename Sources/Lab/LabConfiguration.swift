@@ -10,6 +10,8 @@ package struct LabConfiguration: Sendable {
     /// The mechanism; `nil` turns redirection off.
     package var wish: Wish?
     package var inbound = InboundMethod.preferred
+    /// What may be used of the kernel.
+    package var ceiling = FeatureCeiling.none
     /// What all pods' policy is; its mode counts where no mechanism is asked for.
     package var policy = Policy()
     /// A shell command to run as every pod's sidecar, in place of our own.

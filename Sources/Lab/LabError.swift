@@ -9,8 +9,6 @@ package enum LabError: Error, Hashable {
     case noCgroup2
     case alreadyUp(pid: Int32)
     case notUp
-    /// The lab was built without redirection.
-    case notRedirected
     case unknownPod(String, known: [String])
     /// A process of the lab ended before it listened.
     case died(what: String, status: Int, log: String)
@@ -41,7 +39,6 @@ extension LabError: CustomStringConvertible {
         case .alreadyUp(let pid):
             "a lab is up already (pid \(pid)): use it, or take it down with `swerve lab down`"
         case .notUp: "no lab is up: start one with `swerve lab up`"
-        case .notRedirected: "the lab that is up does not redirect: it has nothing to count"
         case .unknownPod(let name, let known):
             "there is no pod \"\(name)\"; the lab has \(known.joined(separator: ", "))"
         case .died(let what, let status, let log):

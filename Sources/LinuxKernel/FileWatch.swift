@@ -2,7 +2,7 @@
 
 internal import CLinuxShims
 
-/// Wakes its owner when a file has been written to, inotify(7).
+/// Wakes its owner when a file has been written to, or something in a directory, inotify(7).
 package struct FileWatch: ~Copyable, Sendable {
     private let descriptor: OwnedDescriptor
 
@@ -11,6 +11,15 @@ package struct FileWatch: ~Copyable, Sendable {
             descriptor: OwnedDescriptor(
                 taking: try kernel("inotify_add_watch(\(path))") {
                     unsafe clinux_watch_file(path)
+                }))
+    }
+
+    /// Watches a directory: for files that have been written and closed, come, gone or been renamed.
+    package static func open(directory: String) throws(KernelError) -> FileWatch {
+        FileWatch(
+            descriptor: OwnedDescriptor(
+                taking: try kernel("inotify_add_watch(\(directory))") {
+                    unsafe clinux_watch_directory(directory)
                 }))
     }
 

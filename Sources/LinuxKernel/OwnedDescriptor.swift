@@ -28,6 +28,8 @@ extension OwnedDescriptor {
     package struct Access: Sendable {
         let flags: CInt
         package static let read = Access(flags: 0)
+        /// The flags `O_RDONLY|O_NONBLOCK`: does not wait for the other end of a FIFO.
+        package static let readNow = Access(flags: 0o4000)
         package static let write = Access(flags: 1)
         /// The flags `O_WRONLY|O_CREAT|O_APPEND`.
         package static let append = Access(flags: 0o2101)

@@ -182,7 +182,9 @@ package struct TransparentRouting: Hashable, Sendable {
         var netlink = try RouteNetlink.open(in: namespace)
         let remains = try Remains(&netlink)
         return remains.rules.contains { owner.made($0.rule) }
-            || remains.routes.contains { [owner.maker, owner.makerOfSysctl].contains($0.route.maker) }
+            || remains.routes.contains {
+                [owner.maker, owner.makerOfSysctl].contains($0.route.maker)
+            }
     }
 
     private func isComplete(

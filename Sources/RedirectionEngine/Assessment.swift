@@ -1,39 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What a probe found out by doing.
-package enum ProbeAnswer: Hashable, Sendable {
+package enum ProbeAnswer: Hashable, Sendable, Codable {
     case yes
     /// Conclusive: the kernel said that it has no such thing.
     case no(String)
     /// The probe failed for another reason (a missing privilege, memory); ask again.
     case unknown(String)
+
+    package var isConclusive: Bool {
+        switch self {
+        case .yes, .no: true
+        case .unknown: false
+        }
+    }
 }
 
 /// One thing a mechanism uses, and whether this kernel has it.
-package struct FeatureReport: Hashable, Sendable {
-    package let feature: String
-    /// The first kernel that has it, as documented: "5.9".
-    package let since: String
-    /// What uses it.
-    package let use: String
-    /// Whether the mechanism cannot work without it.
-    package let isRequired: Bool
+package struct FeatureReport: Hashable, Sendable, Codable {
+    package let feature: Feature
     package let answer: ProbeAnswer
 
-    package init(
-        _ feature: String, since: String, use: String, isRequired: Bool = true,
-        answer: ProbeAnswer
-    ) {
+    package init(_ feature: Feature, _ answer: ProbeAnswer) {
         self.feature = feature
-        self.since = since
-        self.use = use
-        self.isRequired = isRequired
         self.answer = answer
     }
 }
 
+extension FeatureReport: CustomStringConvertible {
+    package var description: String {
+        switch answer {
+        case .yes: feature.name
+        case .no(let reason): "no \(feature.name) (\(reason); since Linux \(feature.since))"
+        case .unknown(let reason): "\(feature.name) unknown (\(reason))"
+        }
+    }
+}
+
 /// A mechanism and what this kernel has of it.
-package struct Assessment: Hashable, Sendable {
+package struct Assessment: Hashable, Sendable, Codable {
     package let mechanism: Mechanism
     package let features: [FeatureReport]
 
@@ -42,9 +47,12 @@ package struct Assessment: Hashable, Sendable {
         self.features = features
     }
 
-    /// The required features that are not known to be there.
+    /// The required features that are not known to be there; of those that hang on each other, the
+    /// first.
     package var missing: [FeatureReport] {
-        features.filter { $0.isRequired && $0.answer != .yes }
+        let missing = features.filter { $0.feature.isRequired && $0.answer != .yes }
+        let names = Set(missing.map(\.feature.name))
+        return missing.filter { names.isDisjoint(with: $0.feature.prerequisites) }
     }
 }
 

@@ -1,6 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import RedirectionModel
+internal import Synchronization
+
+/// What a kernel would hold for backends that have none: it outlives them, and can be copied.
+package final class InMemoryKernel: Sendable {
+    /// Something a backend is asked to do.
+    package enum Call: String, Hashable, Sendable, CaseIterable {
+        case apply, remove, retire, drift, installed
+    }
+
+    struct Holding: Hashable {
+        let mechanism: Mechanism
+        let workload: Workload.ID
+    }
+
+    private struct Contents {
+        var plans: [Holding: RedirectionPlan] = [:]
+        /// Connections that a mechanism which has retired stays for.
+        var lingering: [Holding: Int] = [:]
+        var failing: [Call: Set<Mechanism>] = [:]
+    }
+
+    private let contents: Mutex<Contents>
+
+    package convenience init() { self.init(Contents()) }
+
+    private init(_ contents: Contents) { self.contents = Mutex(contents) }
+
+    /// A kernel that has become what this one is now, and goes its own way from here.
+    package func copy() -> InMemoryKernel { InMemoryKernel(contents.withLock { $0 }) }
+
+    /// Lets a mechanism's calls of this kind fail from now on, or work again.
+    package func fail(_ call: Call, of mechanism: Mechanism, _ fails: Bool = true) {
+        contents.withLock {
+            if fails {
+                $0.failing[call, default: []].insert(mechanism)
+            } else {
+                $0.failing[call]?.remove(mechanism)
+            }
+        }
+    }
+
+    /// Gives a mechanism established connections, which it will stay for when it retires.
+    package func connect(_ count: Int, by mechanism: Mechanism, in workload: Workload.ID) {
+        contents.withLock {
+            $0.lingering[Holding(mechanism: mechanism, workload: workload)] = count
+        }
+    }
+
+    /// Takes a mechanism's plan away, as somebody who flushes tables does.
+    package func lose(_ mechanism: Mechanism, of workload: Workload.ID) {
+        self[Holding(mechanism: mechanism, workload: workload)] = nil
+    }
+
+    /// Gives up what is held for all other workloads.
+    package func forget(allBut workloads: Set<Workload.ID>) {
+        contents.withLock { contents in
+            contents.plans = contents.plans.filter { workloads.contains($0.key.workload) }
+            contents.lingering = contents.lingering.filter { workloads.contains($0.key.workload) }
+        }
+    }
+
+    /// The mechanisms that have anything for the workload.
+    package func holders(of workload: Workload.ID) -> Set<Mechanism> {
+        contents.withLock { contents in
+            let holdings = Array(contents.plans.keys) + contents.lingering.keys
+            return Set(holdings.filter { $0.workload == workload }.map(\.mechanism))
+        }
+    }
+
+    subscript(holding: Holding) -> RedirectionPlan? {
+        get { contents.withLock { $0.plans[holding] } }
+        set { contents.withLock { $0.plans[holding] = newValue } }
+    }
+
+    func connections(of holding: Holding) -> Int? { contents.withLock { $0.lingering[holding] } }
+
+    func disconnect(_ holding: Holding) { contents.withLock { $0.lingering[holding] = nil } }
+
+    func check(_ call: Call, _ mechanism: Mechanism) throws(RedirectionError) {
+        let fails = contents.withLock { $0.failing[call]?.contains(mechanism) ?? false }
+        if fails { throw .limit("\(call.rawValue) of \(mechanism) fails on demand") }
+    }
+}
 
 /// A backend without a kernel: the engine's only test double, and the contract in its shortest
 /// form.
@@ -8,15 +91,20 @@ package actor InMemoryBackend: RedirectionBackend {
     package nonisolated let mechanism: Mechanism
     /// Plans it refuses, by the part it claims not to be able to express.
     private let refusal: @Sendable (RedirectionPlan) -> String?
-    private var plans: [Workload.ID: RedirectionPlan] = [:]
+    private let kernel: InMemoryKernel
     private var counts: [Workload.ID: ReasonCounters] = [:]
 
     package init(
-        as mechanism: Mechanism = .ebpf,
+        as mechanism: Mechanism = .ebpf, in kernel: InMemoryKernel = InMemoryKernel(),
         refusing refusal: @escaping @Sendable (RedirectionPlan) -> String? = { _ in nil }
     ) {
         self.mechanism = mechanism
+        self.kernel = kernel
         self.refusal = refusal
+    }
+
+    private nonisolated func holding(_ workload: Workload) -> InMemoryKernel.Holding {
+        InMemoryKernel.Holding(mechanism: mechanism, workload: workload.id)
     }
 
     package func apply(
@@ -25,19 +113,49 @@ package actor InMemoryBackend: RedirectionBackend {
         if let part = refusal(plan) {
             throw .inexpressible(part: part, mechanism: mechanism)
         }
-        plans[workload.id] = plan.isEnabled ? plan : nil
+        try kernel.check(.apply, mechanism)
+        ChangeLog.about(to: .rules, "write the plan of \(workload.id)")
+        kernel[holding(workload)] = plan.isEnabled ? plan : nil
+        ChangeLog.about(to: .entries, "reset the counts of \(workload.id)")
         counts[workload.id] = nil
     }
 
     package func remove(from workload: Workload) async throws(RedirectionError) {
-        plans[workload.id] = nil
+        try kernel.check(.remove, mechanism)
+        ChangeLog.about(to: .rules, "remove the plan of \(workload.id)")
+        kernel[holding(workload)] = nil
+        kernel.disconnect(holding(workload))
         counts[workload.id] = nil
+    }
+
+    package func retire(
+        from workload: Workload
+    ) async throws(RedirectionError) -> Retirement {
+        try kernel.check(.retire, mechanism)
+        ChangeLog.about(to: .rules, "retire the plan of \(workload.id)")
+        kernel[holding(workload)] = nil
+        if let count = kernel.connections(of: holding(workload)), count > 0 {
+            return .lingering(connections: count)
+        }
+        kernel.disconnect(holding(workload))
+        return .complete
+    }
+
+    package func drift(
+        from plan: RedirectionPlan, in workload: Workload
+    ) async throws(RedirectionError) -> [Drift] {
+        try kernel.check(.drift, mechanism)
+        let wanted = plan.isEnabled ? plan : nil
+        guard kernel[holding(workload)] != wanted else { return [] }
+        let isGone = kernel[holding(workload)] == nil
+        return [Drift(isGone ? .missing : .changed, .rules, "the plan of \(workload.id)")]
     }
 
     package func installed(
         in workload: Workload
     ) async throws(RedirectionError) -> PlanFingerprint? {
-        plans[workload.id]?.fingerprint
+        try kernel.check(.installed, mechanism)
+        return kernel[holding(workload)]?.fingerprint
     }
 
     package func counters(
@@ -48,7 +166,7 @@ package actor InMemoryBackend: RedirectionBackend {
 
     /// What the workload's traffic meets; it is counted.
     package func verdict(for flow: Flow, in workload: Workload) -> Verdict {
-        guard let plan = plans[workload.id] else { return Verdict(.pass, .disabled) }
+        guard let plan = kernel[holding(workload)] else { return Verdict(.pass, .disabled) }
         let verdict = plan.verdict(for: flow)
         counts[workload.id, default: ReasonCounters()][plan.table(for: flow), verdict.reason] += 1
         return verdict

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Which mechanism an operator wants for a workload.
-package enum PolicyMode: String, Hashable, Sendable, CaseIterable {
+package enum PolicyMode: String, Hashable, Sendable, Codable, CaseIterable {
     /// Whatever this kernel does best.
     case auto
     case ebpf

@@ -74,11 +74,27 @@ extension RangeSet: ExpressibleByArrayLiteral {
     package init(arrayLiteral values: Bound...) { self.init(values: values) }
 }
 
-extension RangeSet: CustomStringConvertible {
+extension RangeSet: LosslessStringConvertible {
     /// `80,443,8000-8100`.
     package var description: String {
         ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
             .joined(separator: ",")
+    }
+
+    /// Reads the form `description` writes, and no other.
+    package init?(_ text: String) {
+        var ranges: [ClosedRange<Bound>] = []
+        for part in text.isEmpty ? [] : text.split(separator: ",", omittingEmptySubsequences: false)
+        {
+            let ends = part.split(separator: "-", omittingEmptySubsequences: false)
+                .map { Bound($0) }
+            guard let first = ends.first, let lower = first, ends.count <= 2,
+                let last = ends.last, let upper = last, lower <= upper
+            else { return nil }
+            ranges.append(lower...upper)
+        }
+        self.init(ranges)
+        guard description == text else { return nil }
     }
 }
 

@@ -8,7 +8,7 @@ package enum FamilyPolicy: String, Hashable, Sendable, Codable, CaseIterable {
 }
 
 /// The proxy that receives the traffic: who it runs as and where it listens.
-package struct Sidecar: Hashable, Sendable {
+package struct Sidecar: Hashable, Sendable, Codable {
     package var uids: IDSet
     package var gids: IDSet
     package var outboundPort: UInt16
@@ -43,7 +43,7 @@ package struct Sidecar: Hashable, Sendable {
 }
 
 /// Which name lookups go to the sidecar instead.
-package struct DNSCapture: Hashable, Sendable {
+package struct DNSCapture: Hashable, Sendable, Codable {
     /// The port of DNS itself (RFC 1035 §4.2).
     package static let domainPort: UInt16 = 53
 
@@ -64,7 +64,7 @@ package struct DNSCapture: Hashable, Sendable {
 }
 
 /// How inbound connections are given to the sidecar.
-package enum InboundMode: Hashable, Sendable {
+package enum InboundMode: Hashable, Sendable, Codable {
     /// By destination NAT, or what looks like it.
     case redirect
     /// As they are, to a transparent listener (TPROXY). The sidecar's own connections with `mark`
@@ -74,7 +74,7 @@ package enum InboundMode: Hashable, Sendable {
 }
 
 /// Ports that are left alone when certain users connect to them.
-package struct OwnerPortExclusion: Hashable, Sendable {
+package struct OwnerPortExclusion: Hashable, Sendable, Codable {
     package var uids: IDSet
     package var ports: PortSet
     package var protocols: Set<TransportProtocol>
@@ -88,7 +88,7 @@ package struct OwnerPortExclusion: Hashable, Sendable {
 
 /// A bridge to machines inside the workload (KubeVirt, Docker in a pod): what arrives on it leaves
 /// the workload, as far as the plan is concerned.
-package struct VirtualInterface: Hashable, Sendable {
+package struct VirtualInterface: Hashable, Sendable, Codable {
     package var interface: InterfacePattern
     /// Destinations behind the bridge itself, which are left alone.
     package var localNetworks: Set<CIDR>
@@ -111,7 +111,7 @@ package enum Combination: String, Hashable, Sendable, Codable, CaseIterable {
 ///
 /// `networks` are destinations outbound, sources inbound. An include list that is `nil` was not
 /// given and lets everything through; an empty one lets nothing through.
-package struct Selection: Hashable, Sendable {
+package struct Selection: Hashable, Sendable, Codable {
     package var excludedPorts: PortSet
     package var excludedNetworks: Set<CIDR>
     package var excludedInterfaces: Set<InterfacePattern>
@@ -146,7 +146,7 @@ package struct Selection: Hashable, Sendable {
 }
 
 /// A policy resolved for one workload: the only thing a backend sees.
-package struct RedirectionPlan: Hashable, Sendable {
+package struct RedirectionPlan: Hashable, Sendable, Codable {
     package var isEnabled: Bool
     package var sidecar: Sidecar
     package var families: [AddressFamily: FamilyPolicy]

@@ -22,3 +22,8 @@ extension TextCodable {
 
 extension IPAddress: TextCodable {}
 extension Endpoint: TextCodable {}
+extension CIDR: TextCodable {}
+extension InterfacePattern: TextCodable {}
+extension RangeSet: TextCodable {}
+// So that a dictionary by family is an object, and not a list of keys and values in turn.
+extension AddressFamily: CodingKeyRepresentable {}

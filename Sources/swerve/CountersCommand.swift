@@ -1,33 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
-internal import Lab
-internal import LinuxKernel
+internal import Backends
+internal import CommandOptions
 internal import RedirectionEngine
 internal import RedirectionModel
+
+struct NothingCounts: Error, CustomStringConvertible {
+    let name: String
+    var description: String { "\(name) is not redirected: it has nothing to count" }
+}
 
 struct CountersCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "counters",
-        abstract: "Show how often each rule has decided in a pod of the lab.",
+        abstract: "Show how often each rule has decided in a workload.",
         discussion: "The reasons are those of `swerve explain`, whatever the mechanism.")
 
-    @Argument(help: "The pod: curl, ok-v1 or ok-v2.")
+    @Argument(help: "The workload by its id (swerve status), or a pod of the lab that is up.")
     var pod: String
+
+    @OptionGroup var node: NodeOptions
 
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        let (name, json) = (pod, json)
+        let (name, node, json) = (pod, node, json)
         try runInterruptibly {
-            let lab = try LabState.require()
-            let pod = try lab.pod(name)
-            guard let mechanism = lab.mechanism else { throw LabError.notRedirected }
-            let workload = try Workload(of: pod)
+            let named = try NamedWorkload(name, on: node)
+            guard let mechanism = named.mechanism else { throw NothingCounts(name: name) }
             let inspector = Backends.inspector(
-                of: mechanism, below: Cgroup(path: pod.cgroup), inbound: lab.inbound)
-            let counts = try await inspector.counters(in: workload).rows.map(Count.init)
+                of: mechanism, below: named.cgroup, inbound: named.inbound)
+            let counts = try await inspector.counters(in: named.workload).rows.map(Count.init)
             if json {
                 try Console.say(json: counts)
                 return

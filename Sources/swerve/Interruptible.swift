@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import CommandOptions
 internal import Lab
 internal import LinuxKernel
 internal import Synchronization
@@ -45,6 +46,10 @@ private func outcome(of body: @Sendable () async throws -> Void) async -> Int32 
         return Outcome.success.rawValue
     } catch let code as ExitCode {
         return code.rawValue
+    } catch let error as ValidationError {
+        // Some values can be judged only where they are used.
+        Console.complain("Error: \(error)")
+        return Outcome.usage.rawValue
     } catch {
         Console.complain("swerve: \(error)")
         return Outcome.failure.rawValue

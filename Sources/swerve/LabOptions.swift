@@ -23,6 +23,10 @@ enum MechanismArgument: String, ExpressibleByArgument, CaseIterable {
 
 extension InboundMethod: ExpressibleByArgument {}
 
+extension KernelVersion: ExpressibleByArgument {
+    package init?(argument: String) { self.init(release: argument) }
+}
+
 /// How to build a lab.
 struct LabOptions: ParsableArguments {
     @Option(
@@ -37,6 +41,9 @@ struct LabOptions: ParsableArguments {
     @Option(
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
     var inbound: InboundMethod?
+
+    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
+    var maxFeatures: KernelVersion?
 
     @Option(
         help: ArgumentHelp(
@@ -57,6 +64,7 @@ struct LabOptions: ParsableArguments {
         var configuration = LabConfiguration(wish)
         configuration.policy = policy
         if let inbound { configuration.inbound = inbound }
+        configuration.ceiling = FeatureCeiling(maxFeatures)
         configuration.sidecarCommand = sidecar
         configuration.purpose = purpose
         return configuration
@@ -88,24 +96,12 @@ struct LabOptions: ParsableArguments {
 
     /// The options again, for another process.
     var arguments: [String] {
-        (mechanism.map { ["--mechanism", $0.rawValue] } ?? [])
-            + (policy.map { ["--policy", $0] } ?? [])
-            + (inbound.map { ["--inbound", $0.rawValue] } ?? [])
-            + (sidecar.map { ["--sidecar", $0] } ?? [])
-    }
-}
-
-extension PolicyMode {
-    /// What to ask the engine for; `nil` is no redirection.
-    var wish: Wish? {
-        switch self {
-        case .auto: .automatic
-        case .ebpf: .exactly(.ebpf)
-        case .iptables: .oneOf([.nft, .legacy])
-        case .nft: .exactly(.nft)
-        case .legacy: .exactly(.legacy)
-        case .none: nil
-        }
+        let options: [(String, String?)] = [
+            ("--mechanism", mechanism?.rawValue), ("--policy", policy),
+            ("--inbound", inbound?.rawValue), ("--max-features", maxFeatures?.description),
+            ("--sidecar", sidecar),
+        ]
+        return options.flatMap { name, value in value.map { [name, $0] } ?? [] }
     }
 }
 

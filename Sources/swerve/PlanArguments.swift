@@ -1,56 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import Backends
+internal import CommandOptions
 internal import EBPFBackend
 internal import FoundationEssentials
 internal import Lab
 internal import LinuxKernel
-internal import PolicyFile
 internal import RedirectionEngine
 internal import RedirectionModel
 internal import SystemPackage
 
-extension IPAddress: ExpressibleByArgument {
-    package init?(argument: String) { self.init(argument) }
-}
-
-/// `key=value`, as kubectl(1) takes annotations.
-struct AnnotationArgument: ExpressibleByArgument {
-    let key: String
-    let value: String
-
-    init?(argument: String) {
-        guard let equals = argument.firstIndex(of: "="), equals > argument.startIndex else {
-            return nil
-        }
-        key = String(argument[..<equals])
-        value = String(argument[argument.index(after: equals)...])
-    }
-}
-
 /// Whose plan, in options: that of a policy, and of a workload it is for.
 struct PlanArguments: ParsableArguments {
     @Argument(
-        help: "A pod of the lab that is up: its addresses, and its policy if no file is given.")
+        help: """
+            A workload by its id (swerve status), or a pod of the lab that is up: its addresses, \
+            and its plan if no file is given.
+            """)
     var pod: String?
 
-    @Option(
-        name: [.short, .customLong("file")],
-        help: """
-            A policy file (docs/policy.md), in place of the lab's; repeat it for layers, the \
-            nearest to the pod last.
-            """)
-    var file: [String] = []
-
-    @Option(
-        help: ArgumentHelp("An annotation of the pod; repeat it.", valueName: "key=value"))
-    var annotation: [AnnotationArgument] = []
-
-    @Option(help: "An address of the workload, repeat it (default: those it has).")
-    var address: [IPAddress] = []
+    @OptionGroup var policy: PolicyArguments
 
     @Option(help: "The workload's network namespace, such as /run/netns/web.")
     var netns: String?
+
+    @OptionGroup var node: NodeOptions
 
     func validate() throws {
         if pod != nil, netns != nil {
@@ -60,15 +35,14 @@ struct PlanArguments: ParsableArguments {
 
     /// A plan, and the workload it is for where one was named.
     struct Resolved {
-        let policy: ResolvedPolicy
+        let plan: RedirectionPlan
         let workload: Workload?
         /// The workload's own cgroup, where it is known.
         let cgroup: Cgroup?
         /// How eBPF takes inbound connections: as in the lab, or the best way of this kernel.
         let inbound: InboundMethod
-        let ownAddresses: Set<IPAddress>
 
-        var plan: RedirectionPlan { policy.plan }
+        var ownAddresses: Set<IPAddress> { plan.ownAddresses }
 
         func inspector(of mechanism: Mechanism) -> any PlanInspector {
             Backends.inspector(of: mechanism, below: cgroup, inbound: inbound)
@@ -76,43 +50,84 @@ struct PlanArguments: ParsableArguments {
     }
 
     func resolve() throws -> Resolved {
-        let lab = try pod.map { _ in try LabState.require() }
-        let labPod = try pod.flatMap { try lab?.pod($0) }
-        let workload = try labPod.map(Workload.init(of:)) ?? netns.map(Workload.init(at:))
-        // A file stands in for the lab's policy: what was taken out of it must show.
-        var policy = file.isEmpty ? try lab?.readPolicy() ?? Policy() : Policy()
-        for file in file { policy = policy.overlaid(by: try readPolicy(file)) }
-        policy = policy.overlaid(by: try annotations(under: policy.preset ?? .fsm))
-        let own = try Set(
-            address.isEmpty ? labPod?.addresses ?? workload?.addresses() ?? [] : address)
+        let named = try pod.map { try NamedWorkload($0, on: node) }
+        let workload = try named?.workload ?? netns.map(Workload.init(at:))
+        let plan: RedirectionPlan
+        if let recorded = named?.plan, policy.file.isEmpty, policy.annotation.isEmpty {
+            plan = recorded
+        } else {
+            // A file stands in for the lab's policy: what was taken out of it must show.
+            let said = try policy.over(policy.file.isEmpty ? named?.policy ?? Policy() : Policy())
+            let own =
+                try policy.address.isEmpty
+                ? named?.addresses ?? workload?.addresses() ?? [] : policy.address
+            plan = try said.resolved(ownAddresses: Set(own)).plan
+        }
         return Resolved(
-            policy: try policy.resolved(ownAddresses: own), workload: workload,
-            cgroup: labPod.map { Cgroup(path: $0.cgroup) }, inbound: lab?.inbound ?? .preferred,
-            ownAddresses: own)
-    }
-
-    private func annotations(under preset: Preset.Name) throws(PolicyErrors) -> Policy {
-        let pairs = Dictionary(annotation.map { ($0.key, $0.value) }) { $1 }
-        return try PolicyAnnotations.parse(pairs, of: "--annotation", preset: preset)
+            plan: plan, workload: workload, cgroup: named?.cgroup,
+            inbound: named?.inbound ?? .preferred)
     }
 }
 
-/// Reads a policy file; `-` is standard input.
-func readPolicy(_ path: String) throws -> Policy {
-    let text = try readFile(path == "-" ? "/dev/stdin" : path)
-    return try PolicyFile.parse(Array(text.utf8), named: path == "-" ? "standard input" : path)
+/// A workload that was named: one of the node's records, or a pod of the lab.
+struct NamedWorkload {
+    let workload: Workload
+    /// What redirects it; `nil` for nothing.
+    let mechanism: Mechanism?
+    /// The plan on record.
+    let plan: RedirectionPlan?
+    /// What the lab's policy is.
+    let policy: Policy?
+    let addresses: [IPAddress]?
+    /// Where to look for its BPF programs.
+    let cgroup: Cgroup?
+    let inbound: InboundMethod
+
+    init(_ name: String, on options: NodeOptions) throws {
+        let store = StateStore(options.stateDir)
+        let isID = (try? StateStore.check(name)) != nil
+        if isID, let record = try store.record(of: name) {
+            workload = try record.place.open()
+            mechanism = record.mechanism
+            plan = record.plan
+            (policy, addresses, inbound) = (nil, nil, .preferred)
+            cgroup = record.place.cgroup.map { Cgroup(path: $0) }
+            return
+        }
+        guard let lab = try LabState.running() else {
+            let known = store.ids()
+            throw known.isEmpty ? LabError.notUp : EngineError.unknown(name, known: known)
+        }
+        let pod = try lab.pod(name)
+        workload = Workload(id: pod.name, namespace: try NetworkNamespace.open(pod.namespace))
+        mechanism = lab.mechanism
+        plan = nil
+        policy = try lab.readPolicy()
+        addresses = pod.addresses
+        cgroup = Cgroup(path: pod.cgroup)
+        inbound = lab.inbound
+    }
 }
 
 extension Workload {
-    /// A pod of the lab.
-    init(of pod: LabState.Pod) throws(KernelError) {
-        self.init(id: pod.name, namespace: try NetworkNamespace.open(pod.namespace))
+    /// What lives in the namespace that `path` opens.
+    init(at path: String) throws {
+        self.init(id: path, namespace: try NetworkNamespace.named(path))
     }
 
-    /// What lives in the namespace that `path` opens.
-    fileprivate init(at path: String) throws {
-        let namespace = try NetworkNamespace.open(path)
+    /// The addresses of its interfaces, loopback's not among them.
+    func addresses() throws(KernelError) -> [IPAddress] {
+        var links = try RouteNetlink.open(in: namespace)
+        return try links.addresses().map(\.address).filter { !$0.isLoopback }
+    }
+}
+
+extension NetworkNamespace {
+    /// The namespace that `--netns` names.
+    static func named(_ path: String) throws -> NetworkNamespace {
+        let namespace: NetworkNamespace
         do throws(KernelError) {
+            namespace = try .open(path)
             try namespace.run {}
         } catch {
             // EINVAL of setns(2): a file, but no namespace of this kind.
@@ -121,12 +136,6 @@ extension Workload {
                 "--netns \(path): not a network namespace; give one such as /run/netns/NAME "
                     + "or /proc/PID/ns/net")
         }
-        self.init(id: path, namespace: namespace)
-    }
-
-    /// The addresses of its interfaces, loopback's not among them.
-    fileprivate func addresses() throws(KernelError) -> [IPAddress] {
-        var links = try RouteNetlink.open(in: namespace)
-        return try links.addresses().map(\.address).filter { !$0.isLoopback }
+        return namespace
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import Backends
 internal import Lab
 internal import LinuxKernel
 internal import RedirectionEngine

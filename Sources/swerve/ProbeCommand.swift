@@ -1,26 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import Backends
 internal import Lab
 internal import LinuxKernel
 internal import RedirectionEngine
+internal import RedirectionModel
 
 struct ProbeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "probe",
-        abstract: "Show what this kernel can do, found by doing.",
-        discussion: "Run it as root: what may not be tried is unknown, and counts as missing.")
+        abstract: "Show what this kernel can do, found by doing, and what would be chosen.",
+        discussion: """
+            Run it as root: what may not be tried is unknown, and counts as missing. What others have \
+            attached where this would act is shown for the node, and with --netns and --cgroup for a \
+            workload. With --mechanism it fails where that cannot run, and says what is missing.
+            """)
+
+    @Option(help: "What to choose: auto, ebpf, iptables, nft or legacy.")
+    var mechanism = ProbedMode.auto
+
+    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
+    var maxFeatures: KernelVersion?
+
+    @Option(help: "The network namespace of a workload.")
+    var netns: String?
+
+    @Option(help: "The cgroup of a workload.")
+    var cgroup: String?
+
+    @Option(help: "The cgroup that programs would be attached to (default: the top of cgroup2).")
+    var cgroupRoot: String?
 
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        let json = json
+        let (command, json) = (self, json)
         try runInterruptibly {
-            let report = try await ProbeReport.make()
+            let report = try command.probe()
             if json { try Console.say(json: report) } else { report.show() }
+            if report.choice == nil { throw NoMechanism(reason: report.reason) }
         }
     }
+
+    private func probe() throws -> ProbeReport {
+        let node = cgroupRoot.map(Cgroup.init(path:))
+        let others = Backends.others(around: try workload(), attachingTo: node)
+        return try ProbeReport(
+            mechanism.wish, below: FeatureCeiling(maxFeatures), beside: others)
+    }
+
+    private func workload() throws -> Workload? {
+        let cgroup = cgroup.map(Cgroup.init(path:))
+        guard netns != nil || cgroup != nil else { return nil }
+        let namespace = try netns.map { try NetworkNamespace.open($0) } ?? .current()
+        return Workload(id: netns ?? "here", namespace: namespace, cgroup: cgroup)
+    }
+}
+
+/// The modes of a policy for which something is chosen.
+enum ProbedMode: String, ExpressibleByArgument, CaseIterable {
+    case auto, ebpf, iptables, nft, legacy
+
+    var wish: Wish {
+        switch self {
+        case .auto: .automatic
+        case .ebpf: .exactly(.ebpf)
+        case .iptables: .oneOf([.nft, .legacy])
+        case .nft: .exactly(.nft)
+        case .legacy: .exactly(.legacy)
+        }
+    }
+}
+
+/// What `swerve probe` ends with when nothing can be chosen; the report has been printed.
+struct NoMechanism: Error, CustomStringConvertible {
+    let reason: String
+    var description: String { reason }
 }
 
 /// What `swerve probe` tells.
@@ -31,38 +88,43 @@ struct ProbeReport: Encodable {
         let since: String
         let use: String
         let isRequired: Bool
+        /// What stands in for it.
+        let replacement: String?
+        /// How it was found out.
+        let probe: String
         /// `yes`, `no` or `unknown`.
         let answer: String
         let because: String?
     }
 
     let kernel: String
+    /// The newest kernel whose features were looked for.
+    let maxFeatures: String?
     let features: [Feature]
-    /// What `auto` takes; `nil` when nothing can work.
+    /// What of others acts where we would.
+    let others: [ForeignHook]
+    /// What would be taken; `nil` when nothing can work.
     let choice: Mechanism?
     let reason: String
+    let passedOver: [PassedOver]
 
-    static func make() async throws -> ProbeReport {
-        let assessments = Backends.assess()
-        let features = assessments.flatMap { assessment in
-            assessment.features.map { Feature(assessment.mechanism, $0) }
-        }
-        let kernel = try kernelRelease()
+    init(_ wish: Wish, below ceiling: FeatureCeiling, beside others: [ForeignHook]) throws {
+        kernel = try kernelRelease()
+        maxFeatures = ceiling.version.map { "\($0)" }
+        features = Backends.assess(below: ceiling).flatMap { $0.features.map(Feature.init) }
+        self.others = others
         do {
-            let choice = try choose(
-                .automatic, among: assessments,
-                on: KernelVersion(release: kernel) ?? KernelVersion(0, 0))
-            return ProbeReport(
-                kernel: kernel, features: features, choice: choice.mechanism,
-                reason: choice.reason)
-        } catch {
-            return ProbeReport(
-                kernel: kernel, features: features, choice: nil, reason: "\(error)")
+            let choice = try Backends.choose(wish, below: ceiling, beside: others)
+            (self.choice, reason, passedOver) = (
+                choice.mechanism, choice.reason, choice.passedOver
+            )
+        } catch let error as ChoiceError {
+            (choice, reason, passedOver) = (nil, "\(error)", error.passedOver)
         }
     }
 
     func show() {
-        Console.say("Linux \(kernel)\n")
+        Console.say("Linux \(kernel)\(maxFeatures.map { ", nothing newer than \($0)" } ?? "")\n")
         var table = Table(["mechanism", "feature", "since", "used by", "answer"])
         for feature in features {
             let answer = feature.because.map { "\(feature.answer): \($0)" } ?? feature.answer
@@ -72,17 +134,30 @@ struct ProbeReport: Encodable {
             ])
         }
         Console.say(table.text)
-        Console.say("\nauto: \(choice.map { "\($0)" } ?? "none"), \(reason)")
+        if !others.isEmpty {
+            Console.say("\nof others, where this would act:")
+            for hook in others { Console.say("  \(hook)") }
+        }
+        if let choice { Console.say("\nchoice: \(choice), \(reason)") }
+    }
+}
+
+extension ChoiceError {
+    fileprivate var passedOver: [PassedOver] {
+        if case .nothingFits(let passedOver) = self { passedOver } else { [] }
     }
 }
 
 extension ProbeReport.Feature {
-    fileprivate init(_ mechanism: Mechanism, _ report: FeatureReport) {
-        self.mechanism = mechanism
-        feature = report.feature
-        since = report.since
-        use = report.use
-        isRequired = report.isRequired
+    fileprivate init(_ report: FeatureReport) {
+        let feature = report.feature
+        mechanism = feature.mechanism
+        self.feature = feature.name
+        since = feature.since
+        use = feature.use.filter { $0 != "`" }
+        isRequired = feature.isRequired
+        replacement = feature.replacement?.filter { $0 != "`" }
+        probe = feature.probe
         switch report.answer {
         case .yes: (answer, because) = ("yes", nil)
         case .no(let reason): (answer, because) = ("no", reason)

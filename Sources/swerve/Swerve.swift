@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import CommandOptions
 internal import Logging
-
-#if canImport(Glibc)
-internal import Glibc
-#endif
 
 /// The program: reads the command line, runs the command, exits.
 @main
@@ -16,31 +13,9 @@ enum Program {
             var command = try Swerve.parseAsRoot()
             try command.run()
         } catch {
-            leave(with: error)
+            Outcome.leave(Swerve.self, with: error)
         }
     }
-
-    /// Says what went wrong and exits with the code `--help` promises.
-    private static func leave(with error: any Error) -> Never {
-        let code = Swerve.exitCode(for: error)
-        switch code {
-        case .validationFailure:
-            Console.complain(Swerve.fullMessage(for: error))
-            exit(Outcome.usage.rawValue)
-        case .success: Swerve.exit(withError: error)
-        default:
-            if !(error is ExitCode) { Console.complain("swerve: \(error)") }
-            exit(code.rawValue)
-        }
-    }
-}
-
-/// What `$?` says afterwards.
-enum Outcome: Int32 {
-    case success = 0
-    case failure = 1
-    case usage = 2
-    case interrupted = 130
 }
 
 struct Swerve: ParsableCommand {
@@ -53,6 +28,8 @@ struct Swerve: ParsableCommand {
             """,
         version: Version.text,
         subcommands: [
+            ApplyCommand.self, RemoveCommand.self, ModeCommand.self, StatusCommand.self,
+            CleanupCommand.self,
             ProbeCommand.self, PlanCommand.self, ExplainCommand.self, CountersCommand.self,
             DemoCommand.self, LabCommand.self, VersionCommand.self,
             SidecarCommand.self, GreetingCommand.self,

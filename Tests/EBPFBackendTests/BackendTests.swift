@@ -12,7 +12,7 @@ import Testing
 /// What only this mechanism has to prove: its maps, its listeners, its neighbors.
 @Suite(.requiresKernel) struct BackendTests {
     /// Connections that were excluded were recorded all the same.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a connection that is not redirected leaves no trace`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `every map is empty when the last pod is gone`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -57,7 +57,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a refused connection leaves no handshake behind`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -76,7 +76,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a sidecar that listened before the pod was redirected is found`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -97,7 +97,7 @@ import Testing
     }
 
     /// The table of listeners held one a pod; when that one closed, the others were forgotten.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the death of one of a group of listeners leaves the others serving`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -126,7 +126,7 @@ import Testing
     }
 
     /// With more workers than slots, a reload once left only listeners nobody knew.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a sidecar with many listeners can be reloaded`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -152,7 +152,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a new inbound port leaves no moment without a listener, and nothing of the old`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -177,7 +177,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a pod whose interface is gone can be removed`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -195,7 +195,7 @@ import Testing
     }
 
     /// Attached without `multi`, the original pushed other people's programs out.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `other people's programs on the cgroup stay, and both run`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -218,7 +218,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `nothing stays attached when the backend is gone`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -238,7 +238,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: ["interface", "address"])
+    @Test(.timeLimit(.minutes(5)), arguments: ["interface", "address"])
     func `what connect(2) cannot know is refused by name`(_ part: String) async {
         await #expect(processExitsWith: .success) { [part] in
             try await withTestCgroup { cgroup in

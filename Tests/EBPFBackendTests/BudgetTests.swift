@@ -9,7 +9,7 @@ import Testing
 
 /// The verifier's effort, per program, against bpf/budget.txt.
 @Suite(.requiresKernel) struct BudgetTests {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `every program stays within its budget`() async throws {
         let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
         defer { try? cgroup.remove() }

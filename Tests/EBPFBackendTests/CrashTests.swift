@@ -25,8 +25,10 @@ import Glibc
             self == .appliesByFilters ? .trafficControl : .socketLookup
         }
 
-        /// Every step by default where a pod changes. Pins are dozens of steps of one kind: a few of
-        /// them, and every one when `SWERVE_EVERY_STEP` is set.
+        /// Every step by default where a pod changes.
+        ///
+        /// Pins are dozens of steps of one kind: a few of them, and every one when
+        /// `SWERVE_EVERY_STEP` is set.
         var stride: Int {
             let changesPod = self == .appliesByLookup || self == .appliesByFilters
             let isAsked = unsafe getenv("SWERVE_EVERY_STEP") != nil

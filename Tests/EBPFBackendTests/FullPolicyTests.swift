@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `ports are excluded for the users that were named, over a range of ids`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod {
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `what the sidecar hands on from a pass-through source reaches the application`() async {
         await #expect(processExitsWith: .success) {
             let source = IPAddress(ipv4: 0x7f00_0006)
@@ -82,7 +82,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `calls to oneself go the other way when the plan says so`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod {
@@ -106,7 +106,7 @@ import Testing
     }
 
     /// Happy eyeballs: a program tries IPv6, and must find out at once that there is none.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a family in which the pod has no address is unreachable`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod {
@@ -121,7 +121,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a kernel without BTF still has the real owner of a new socket`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod(owners: .realUser) { pod, backend in
@@ -140,7 +140,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: InboundMethod.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: InboundMethod.allCases)
     func `every decision is counted, once a connection`(_ inbound: InboundMethod) async {
         await #expect(processExitsWith: .success) { [inbound] in
             try await FullPolicyTests.withPod(inbound: inbound) {
@@ -170,7 +170,7 @@ import Testing
     }
 
     /// The list of ports once ended at twenty, and nobody said so.
-    @Test(.timeLimit(.minutes(2)))
+    @Test(.timeLimit(.minutes(5)))
     func `ten thousand ranges of ports and fifty thousand networks are carried out`() async {
         await #expect(processExitsWith: .success) {
             let starts = (0..<10_000).map { UInt16($0 * 6 + 1) }
@@ -197,7 +197,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a plan that was rewritten is the one that is carried out`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in

@@ -7,7 +7,7 @@ import SystemPackage
 import Testing
 
 /// Ten-line programs and maps of our own, to show that the wrappers say what the kernel does.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct LibBPFTests {
     private static let allow: [BPFInstruction] = [.returnValue(1), .exit]
 

@@ -54,7 +54,7 @@ import Testing
         #expect(try deciding("10.1.2.3:53") == ["swerve_pods[dns-port] = 15053"])
     }
 
-    @Test(.requiresKernel, .timeLimit(.minutes(1)))
+    @Test(.requiresKernel, .timeLimit(.minutes(5)))
     func `what is installed reads back as what was planned`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in

@@ -70,7 +70,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a connected socket's query lands on the sidecar, and nobody can tell`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, _ in
@@ -88,7 +88,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `an answer to a socket that is not connected comes from the address that was asked`() async
     {
         await #expect(processExitsWith: .success) {
@@ -106,7 +106,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `IPv4 out of an IPv6 socket is captured and answered as IPv4`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, _ in
@@ -126,7 +126,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a source that was chosen for one datagram stays`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, _ in
@@ -143,7 +143,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a connected socket can be connected elsewhere, and back`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, _ in
@@ -167,7 +167,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `lookups over TCP are captured, their origin with them`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, _ in
@@ -181,7 +181,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the sidecar's own lookups are left alone, and an excluded user's`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes {
@@ -204,7 +204,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `only the resolvers and protocols that were named are captured`() async {
         await #expect(processExitsWith: .success) {
             let other = try #require(IPAddress("192.0.2.53"))
@@ -222,7 +222,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `each captured lookup is counted`() async {
         await #expect(processExitsWith: .success) {
             try await NameLookupTests.withScenes { scene, backend in

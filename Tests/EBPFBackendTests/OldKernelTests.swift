@@ -12,7 +12,7 @@ import Testing
 /// The objects for Linux 5.4 use nothing that it does not have.
 @Suite(.requiresKernel, .timeLimit(.minutes(1))) struct OldKernelTests {
     private static let old =
-        (ProgramPart.readers + [.multipath] + ProgramPart.deciders).map(\.attached.object)
+        (ProgramPart.origins + [.multipath] + ProgramPart.deciders).map(\.attached.object)
         + [SWERVE_OBJECT_TC]
 
     private static let new = [

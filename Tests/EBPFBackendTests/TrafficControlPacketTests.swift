@@ -10,7 +10,7 @@ import SystemPackage
 import Testing
 
 /// Inbound redirection by rewriting ports: what the packets look like, and who else is there.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct TrafficControlPacketTests {
     @Test func `options before the TCP header are stepped over`() async {
         await #expect(processExitsWith: .success) {

@@ -10,7 +10,7 @@ import SystemPackage
 import Testing
 
 /// What the tc programs make of a packet, given to them without a network.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct TrafficControlProgramTests {
     @Test(arguments: AddressFamily.allCases, [0, 1, 8])
     func `ports change both ways, and checksums with them`(

@@ -9,7 +9,7 @@ import SystemPackage
 import Testing
 
 /// Inbound redirection by rewriting ports: what a connection goes through in its life.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)))
+@Suite(.requiresKernel, .timeLimit(.minutes(5)))
 struct TrafficControlTests {
     @Test func `a client may finish sending and still get its answer`() async {
         await #expect(processExitsWith: .success) {

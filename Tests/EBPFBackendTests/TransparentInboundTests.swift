@@ -10,7 +10,7 @@ import Testing
 
 /// A sidecar that accepts as the application, and calls it as the client.
 @Suite(.requiresKernel) struct TransparentInboundTests {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the sidecar sees client and destination, and the application sees the client`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod {
@@ -48,7 +48,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `what a sidecar sends elsewhere from a client's address is not remembered`() async {
         await #expect(processExitsWith: .success) {
             try await FullPolicyTests.withPod {
@@ -79,7 +79,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the routing comes and goes with the plan`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
@@ -102,7 +102,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `inbound by tc, and virtual interfaces, are refused by name`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in

@@ -7,17 +7,17 @@ import RedirectionEngine
 import RedirectionModel
 import Testing
 
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct AssessmentTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct AssessmentTests {
     /// The kernel under test redirects with both kinds of rules (the traffic tests show it), so
     /// a probe that finds something missing is itself wrong.
     @Test(arguments: [IPTablesBackend.Flavor.nft, .legacy])
     func `a kernel that redirects by rules is found able to`(
         _ flavor: IPTablesBackend.Flavor
     ) {
-        let assessment = IPTablesBackend.assess(flavor)
+        let assessment = IPTablesBackend.assess(flavor, remembering: FeatureMemory())
         #expect(assessment.features.count > 5)
         for feature in assessment.features {
-            #expect(feature.answer == .yes, "\(feature.feature)")
+            #expect(feature.answer == .yes, "\(feature)")
         }
         #expect(assessment.missing.isEmpty)
     }
@@ -27,7 +27,7 @@ import Testing
         _ flavor: IPTablesBackend.Flavor
     ) throws {
         let assessment = try asOwner(.application) { () throws(KernelError) in
-            IPTablesBackend.assess(flavor)
+            IPTablesBackend.assess(flavor, remembering: FeatureMemory())
         }
         let answers = assessment.missing.map(\.answer)
         #expect(!answers.isEmpty)

@@ -51,7 +51,7 @@ struct Texts {
 }
 
 /// The same texts, held against the kernel and the tools the operator has.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct GoldenKernelTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct GoldenKernelTests {
     @Test(arguments: GoldenPlan.all)
     func `the stock tools accept a plan's rules`(_ golden: GoldenPlan) throws {
         let namespace = try NetworkNamespace.create()

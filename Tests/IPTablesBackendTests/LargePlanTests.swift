@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// Plans far larger than any mesh writes: they load whole, or fail loudly.
-@Suite(.requiresKernel, .timeLimit(.minutes(1)), .serialized) struct LargePlanTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5)), .serialized) struct LargePlanTests {
     @Test(arguments: BackendUnderTest.all)
     func `10,000 port ranges load, and the last of them counts`(
         _ subject: BackendUnderTest

@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// Legacy tables change one by one; when one cannot, those before it are as they were.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct LegacyRollbackTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct LegacyRollbackTests {
     let plan = Preset.fsm.plan(ownAddresses: GoldenPlan.own)
     let subject = BackendUnderTest(flavor: .legacy)
 

@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// Name lookups in a pod that asks two resolvers, both on the host beside it.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct LookupTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct LookupTests {
     static let cases = TrafficTests.cases
 
     private struct Scene {

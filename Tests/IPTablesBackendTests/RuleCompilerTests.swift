@@ -39,7 +39,7 @@ import XTables
     @Test func `what is not TCP meets the hook and nothing behind it`() {
         let plan = Preset.fsm.plan(ownAddresses: [])
         for hook in RuleSet(plan).hooks {
-            #expect(hook.rule.match == .tcp)
+            #expect(hook.rule.match == .newTCP)
             #expect(hook.rule.families == [.ipv4, .ipv6])
         }
     }

@@ -10,7 +10,7 @@ import SystemPackage
 import Testing
 
 /// What the writers leave in the kernel, seen by the stock tools.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct RuleWritingTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct RuleWritingTests {
     let plan = Preset.fsm.plan(ownAddresses: GoldenPlan.own)
 
     @Test(arguments: BackendUnderTest.all)

@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// Live connections in a pod whose plan is written as rules.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct TrafficTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct TrafficTests {
     static let cases = BackendUnderTest.all.flatMap { subject in
         AddressFamily.allCases.map { (subject, $0) }
     }

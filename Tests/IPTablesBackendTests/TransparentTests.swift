@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// Inbound connections that are handed to the sidecar as they are.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct TransparentTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct TransparentTests {
     static let cases = TrafficTests.cases
     private static let mark: UInt32 = 1337
 

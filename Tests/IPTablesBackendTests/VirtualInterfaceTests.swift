@@ -8,7 +8,7 @@ import RedirectionModel
 import Testing
 
 /// A machine behind a bridge in the pod, as KubeVirt and Docker in a pod have it.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct VirtualInterfaceTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct VirtualInterfaceTests {
     static let cases = TrafficTests.cases
 
     private struct Scene {

@@ -9,7 +9,7 @@ import Testing
 
 @Suite(.requiresKernel) struct BackendContractTests {
     /// A pod with `hostNetwork` once had its rules written into the node's own tables.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the machine's own namespace is refused`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -25,7 +25,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, BackendContract.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, BackendContract.allCases)
     func `every backend keeps the contract`(
         _ subject: Subject, _ promise: BackendContract
     ) async {

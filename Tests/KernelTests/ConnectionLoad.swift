@@ -159,19 +159,3 @@ extension ConnectionLoad {
 extension ConnectionLoad.Outcome {
     var total: Int { answered.values.reduce(0, +) + failures.count }
 }
-
-/// A socket that several threads accept from.
-private final class SharedSocket: Sendable {
-    let socket: Socket
-    init(_ socket: consuming Socket) { self.socket = socket }
-
-    /// Accepts a connection; `nil` when none comes within the socket's timeout.
-    func accept() throws(KernelError) -> Socket? {
-        do throws(KernelError) {
-            return try socket.accept(timeout: .seconds(10))
-        } catch {
-            guard error.errno == .resourceTemporarilyUnavailable else { throw error }
-            return nil
-        }
-    }
-}

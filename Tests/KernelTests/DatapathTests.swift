@@ -12,7 +12,7 @@ import Testing
 @Suite(.requiresKernel) struct DatapathTests {
     /// The sidecar's call to its own pod bypassed inbound policy, and the application's call to
     /// its own pod took a detour; the packet filters did the opposite.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `calls to the own address go where the model says`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -34,7 +34,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the sidecar and loopback are left alone`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -56,7 +56,7 @@ import Testing
     }
 
     /// connect(2) turns 0.0.0.0 into loopback, but only after it has asked the programs.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the unspecified address is loopback`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -71,7 +71,7 @@ import Testing
     }
 
     /// "Not in the mesh" was remembered per cgroup and never forgotten.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a pod is redirected from the moment it is, and no longer than it is`(
         _ subject: Subject
     ) async {
@@ -95,7 +95,7 @@ import Testing
     }
 
     /// A list ended at its first 0.0.0.0/0, and at its 20th item.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `lists have no end that nobody wrote`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, backend in
@@ -139,7 +139,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `IPv4 in an IPv6 socket is IPv4`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -162,7 +162,7 @@ import Testing
     }
 
     /// `bpf_get_current_uid_gid` is who connects; the packet filters match who created.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a socket belongs to who created it`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -192,7 +192,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a refused connection can be tried again on the same socket`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -211,7 +211,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a socket that was refused can go elsewhere, and then past the sidecar`(
         _ subject: Subject
     ) async {
@@ -250,7 +250,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `inbound is refused while no sidecar listens, and never reaches the application`(
         _ subject: Subject
     ) async {

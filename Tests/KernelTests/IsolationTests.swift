@@ -11,7 +11,7 @@ import Testing
 ///
 /// Only their namespaces differ, and the same backend serves both.
 @Suite(.requiresKernel) struct IsolationTests {
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a sidecar gets its own pod's connections, whatever their twins do`(
         _ subject: Subject
     ) async {
@@ -27,7 +27,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `twins that call different places are not taken for each other`(
         _ subject: Subject
     ) async {
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `what comes from outside reaches the sidecar of the pod it came to`(
         _ subject: Subject
     ) async {

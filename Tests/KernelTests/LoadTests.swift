@@ -10,7 +10,7 @@ import Testing
 
 /// Ten thousand connections through each mechanism, in two pods at once, 64 at a time.
 @Suite(.requiresKernel, .serialized) struct LoadTests {
-    @Test(.timeLimit(.minutes(2)), arguments: Subject.allCases, Direction.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, Direction.allCases)
     func `no connection is lost or taken for another, and nothing is left of them`(
         _ subject: Subject, _ direction: Direction
     ) async {

@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a connection that does not wait is redirected`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `fast open is redirected, by option and by flag`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -86,7 +86,7 @@ import Testing
         case address, addressAndPort, addressWithoutPort, addressSharedByPort
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a source that was bound stays`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -116,7 +116,7 @@ import Testing
     }
 
     /// The source that the programs give a redirected socket once stayed with it for good.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a connection that is taken back can go elsewhere, from where it should`(
         _ subject: Subject
     ) async {
@@ -143,7 +143,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `datagrams that are no name lookups are left alone`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -169,7 +169,7 @@ import Testing
 
     /// netfilter asks for the filesystem ids, which follow the effective ones; the real ones say
     /// who started a set-user-ID program.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `the owner is the effective user, not the real one`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -193,7 +193,7 @@ import Testing
     }
 
     /// Whoever connected counted, for nobody had seen the socket being made.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a socket that is older than the redirection keeps its owner`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withTestCgroup { cgroup in
@@ -217,7 +217,7 @@ import Testing
     }
 
     /// A multipath socket connects its subflows where no hook of the programs sees them.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a multipath socket does not slip past the sidecar`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in
@@ -239,7 +239,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `an inbound multipath connection lands on the sidecar`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject) { pod, _ in

@@ -16,7 +16,7 @@ import Testing
     /// haproxy asks with 16, v2ray with 20, IPv6 proxies with 28, Envoy and sslsplit with 128.
     static let lengths = [0, 15, 16, 20, 27, 28, 128, 4096]
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases.filter(\.isEBPF))
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter(\.isEBPF))
     func `a redirected connection is answered as the kernel's NAT answers`(
         _ subject: Subject
     ) async {
@@ -115,7 +115,7 @@ import Testing
 
     typealias Answers = [Question: OriginalDestinationTests.Answer]
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases.filter(\.isEBPF))
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter(\.isEBPF))
     func `no other option is touched, in value, length or error`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             // For a redirected connection the kernel's NAT is what "without us" means.

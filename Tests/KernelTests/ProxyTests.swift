@@ -12,7 +12,7 @@ import Testing
 /// That a connection went through the proxy is proven by both ends and by the proxy's own log:
 /// the server sees the end that the proxy says is its own, and not the client's.
 @Suite(.requiresKernel, .serialized) struct ProxyTests {
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, RealProxy.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, RealProxy.allCases)
     func `a proxy carries an application's connection to where it was going`(
         _ subject: Subject, _ kind: RealProxy
     ) async {
@@ -35,7 +35,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, RealProxy.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, RealProxy.allCases)
     func `a proxy carries what comes from outside to the application`(
         _ subject: Subject, _ kind: RealProxy
     ) async {
@@ -60,7 +60,7 @@ import Testing
     }
 
     /// A limit of haproxy, the same under the kernel's own NAT: see `HAProxyConfiguration`.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `haproxy takes every redirected IPv6 connection for one to itself`(
         _ subject: Subject
     ) async {

@@ -3,6 +3,7 @@
 import Foundation
 import KernelTestSupport
 import LinuxKernel
+import RedirectionEngine
 import RedirectionModel
 import Testing
 
@@ -45,6 +46,7 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
         let output = try OwnedDescriptor.open(log.path, .append)
         var birth = ChildProcess.Birth(try arguments(configuration))
         birth.namespace = pod.namespace
+        birth.cgroup = pod.workload.cgroup
         birth.owner = .sidecar
         birth.output = output.rawValue
         birth.error = output.rawValue

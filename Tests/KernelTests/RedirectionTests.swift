@@ -10,7 +10,7 @@ import Testing
 
 /// What a program in the workload can observe is the same whatever moves its traffic.
 @Suite(.requiresKernel) struct RedirectionTests {
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `an application's connection lands on the sidecar, its origin with it`(
         _ subject: Subject
     ) async {
@@ -30,7 +30,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `an inbound connection lands on the sidecar, its origin with it`(
         _ subject: Subject
     ) async {

@@ -12,7 +12,7 @@ import Testing
 
 /// What connections meet while one plan, or one mechanism, takes the place of another.
 @Suite(.requiresKernel, .serialized) struct ReplacementTests {
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, Direction.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, Direction.allCases)
     func `no connection escapes while one plan replaces another`(
         _ subject: Subject, _ direction: Direction
     ) async {
@@ -64,7 +64,7 @@ import Testing
     }
 
     /// A listener that defers its accept finishes the handshake when the first byte comes.
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases, Direction.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases, Direction.allCases)
     func `a connection that began under the old plan keeps its origin`(
         _ subject: Subject, _ direction: Direction
     ) async {
@@ -94,7 +94,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: Subject.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `a plan that could not be applied leaves the old one, and its counts`(
         _ subject: Subject
     ) async {
@@ -121,7 +121,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: ["nft", "legacy"])
+    @Test(.timeLimit(.minutes(5)), arguments: ["nft", "legacy"])
     func `a transparent pod goes from rules to programs and back with its routing`(
         _ name: String
     ) async {

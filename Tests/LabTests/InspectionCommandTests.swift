@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Backends
 import FoundationEssentials
 import KernelTestSupport
 import LinuxKernel
@@ -9,7 +10,7 @@ import Testing
 @testable import Lab
 
 /// `swerve explain`, `plan` and `counters` as an operator uses them.
-@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(2)))
+@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(5)))
 struct InspectionCommandTests {
     private static let policy = """
         apiVersion: swerve.dev/v1
@@ -133,7 +134,7 @@ struct InspectionCommandTests {
 
     @Test(arguments: [
         (["plan", "-f", "POLICY", "--diff"], 2, "--diff needs a workload"),
-        (["plan", "--netns", "/etc/passwd"], 1, "--netns /etc/passwd: not a network namespace"),
+        (["plan", "--netns", "/etc/passwd"], 2, "--netns /etc/passwd: not a network namespace"),
         (["plan", "--netns", "/nonexistent"], 1, "/nonexistent"),
         (["plan", "--backend", "quic"], 2, "'ebpf', 'nft' or 'legacy'"),
         (["plan", "--annotation", "swerve.dev/mod=nft"], 1, "did you mean swerve.dev/mode?"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Backends
 import FoundationEssentials
 import KernelTestSupport
 import LinuxKernel
@@ -9,7 +10,7 @@ import Testing
 @testable import Lab
 
 /// `swerve lab` as an operator uses it.
-@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(2)))
+@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(5)))
 struct LabCommandTests {
     private func inRunningLab(
         _ options: [String] = [], _ body: (_ runtime: String) async throws -> Void

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Backends
 import FoundationEssentials
 import KernelTestSupport
 import LinuxKernel
@@ -15,7 +16,7 @@ import Glibc
 #endif
 
 /// Labs on the kernel in front of us, one at a time: each is a dozen processes.
-@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(2)))
+@Suite(.serialized, .requiresKernel, .timeLimit(.minutes(5)))
 struct LabKernelTests {
     private let executable = LabTestSupport.executable
 

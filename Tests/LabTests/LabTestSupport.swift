@@ -10,17 +10,24 @@ import Testing
 /// What the lab's tests need of the machine and of the build.
 enum LabTestSupport {
     /// The `swerve` program of this build, beside the tests.
-    static let executable: String = {
+    static let executable = program("swerve")
+
+    /// A program of this build.
+    static func program(_ name: String) -> String {
         let own = LabConfiguration.ownExecutable
-        return own.split(separator: "/").dropLast().reduce(into: "") { $0 += "/" + $1 } + "/swerve"
-    }()
+        return own.split(separator: "/").dropLast().reduce(into: "") { $0 += "/" + $1 } + "/" + name
+    }
 
     /// Runs `swerve` with these arguments and returns how it ended and what it printed.
-    static func swerve(_ arguments: [String], runtime: String) throws -> Output {
+    ///
+    /// `wrapper` is a command that runs the command that follows it.
+    static func swerve(
+        _ arguments: [String], runtime: String, behind wrapper: [String] = []
+    ) throws -> Output {
         let output = try OwnedDescriptor.pipe()
         let error = try OwnedDescriptor.pipe()
         let process = try start(
-            arguments, runtime: runtime, output: output.writer.rawValue,
+            arguments, runtime: runtime, behind: wrapper, output: output.writer.rawValue,
             error: error.writer.rawValue)
         let text = try output.takeReader().readAll()
         let complaint = try error.takeReader().readAll()
@@ -37,10 +44,11 @@ enum LabTestSupport {
     }
 
     static func start(
-        _ arguments: [String], runtime: String, output: CInt, error: CInt
+        _ arguments: [String], runtime: String, behind wrapper: [String] = [], output: CInt,
+        error: CInt
     ) throws -> ChildProcess {
         let nothing = try OwnedDescriptor.open("/dev/null")
-        var birth = ChildProcess.Birth([executable] + arguments)
+        var birth = ChildProcess.Birth(wrapper + [executable] + arguments)
         birth.environment.append("XDG_RUNTIME_DIR=\(runtime)")
         birth.input = nothing.rawValue
         birth.output = output

@@ -46,7 +46,7 @@ private struct Bench: ~Copyable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct SidecarProxyTests {
     @Test func `an end of stream from the client reaches the origin, and answers come back`()
         async throws

@@ -22,7 +22,7 @@ import Testing
         return text
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a child is born in its namespace, cgroup and user`() throws {
         let pod = try NetworkNamespace.create()
         let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
@@ -36,20 +36,20 @@ import Testing
         try cgroup.remove()
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a program that does not exist is an error of start`() {
         #expect(throws: KernelError("start /nowhere", .noSuchFileOrDirectory)) {
             _ = try ChildProcess.start(ChildProcess.Birth(["/nowhere"]))
         }
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the exit status is the program's own`() throws {
         let child = try ChildProcess.start(ChildProcess.Birth(["sh", "-c", "exit 7"]))
         #expect(try child.waitForExit() == 7)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `no descriptor of the parent reaches the child`() throws {
         // Prove the instrument first: the descriptor is there in this process.
         let marker = try OwnedDescriptor.open("/proc/version")

@@ -7,7 +7,7 @@ import SystemPackage
 import Testing
 
 @Suite(.requiresKernel) struct NetworkNamespaceTests {
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a body runs inside and the thread comes home`() throws {
         let home = try NetworkNamespace.current()
         let pod = try NetworkNamespace.create()
@@ -16,7 +16,7 @@ import Testing
         #expect(try NetworkNamespace.current() == home)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a body that throws comes home too`() throws {
         let home = try NetworkNamespace.current()
         let pod = try NetworkNamespace.create()
@@ -27,7 +27,7 @@ import Testing
         #expect(try NetworkNamespace.current() == home)
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a namespace has a cookie of its own`() throws {
         let pods = [try NetworkNamespace.create(), try NetworkNamespace.create()]
         #expect(try pods[0].cookie() != pods[1].cookie())
@@ -39,7 +39,7 @@ import Testing
     /// A `run` that resumed other work from inside
     /// once left a Dispatch worker in a pod for good, and unrelated tasks then opened sockets
     /// there; nothing failed. So look at every thread after a storm of tasks around `run`.
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `no thread of the process is left in a pod`() async throws {
         await #expect(processExitsWith: .success) {
             let home = try NetworkNamespace.current()

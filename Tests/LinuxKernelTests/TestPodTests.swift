@@ -7,7 +7,7 @@ import SystemPackage
 import Testing
 
 @Suite(.requiresKernel) struct TestPodTests {
-    @Test(.timeLimit(.minutes(1)), arguments: AddressFamily.allCases)
+    @Test(.timeLimit(.minutes(5)), arguments: AddressFamily.allCases)
     func `a connection crosses the veth pair, and both ends agree on its names`(
         _ family: AddressFamily
     ) throws {
@@ -20,7 +20,7 @@ import Testing
         #expect(try client.localEndpoint().address == pod.peerAddress(family))
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `the pod's addresses are those it was given`() throws {
         let pod = try TestPod.create()
         var links = try RouteNetlink.open(in: pod.namespace)
@@ -28,7 +28,7 @@ import Testing
         #expect(addresses.isSuperset(of: pod.addresses.values))
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a connection to a port nobody listens on is refused`() throws {
         let pod = try TestPod.create()
         let destination = Endpoint(pod.address(.ipv4), 9)

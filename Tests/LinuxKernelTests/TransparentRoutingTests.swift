@@ -7,7 +7,7 @@ import SystemPackage
 import Testing
 
 /// The routing by itself; what it is good for is tested with the backends that use it.
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct TransparentRoutingTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct TransparentRoutingTests {
     let routing = TransparentRouting(mark: 1337, table: 133)
 
     /// Everything the type may change, as ip(8) sees it.

@@ -93,7 +93,7 @@ import Testing
     }
 }
 
-@Suite(.requiresKernel, .timeLimit(.minutes(1))) struct PublishedRulesKernelTests {
+@Suite(.requiresKernel, .timeLimit(.minutes(5))) struct PublishedRulesKernelTests {
     @Test(arguments: PublishedCase.all.map(\.name))
     func `the stock tools load the published rules`(_ name: String) throws {
         let namespace = try NetworkNamespace.create()

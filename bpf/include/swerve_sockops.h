@@ -24,7 +24,7 @@ static __always_inline struct swerve_flow_entry *swerve_flow(struct bpf_sock_ops
 	return bpf_map_lookup_elem(&swerve_flows, key);
 }
 
-/* The origin of a connection whose port tc rewrote. */
+/* The origin of a connection whose port tc rewrote; port 0 where it came to the sidecar's own. */
 static __always_inline bool swerve_take_flow(struct bpf_sock_ops *ctx, __u64 pod,
 					     struct swerve_endpoint *origin)
 {
@@ -34,7 +34,7 @@ static __always_inline bool swerve_take_flow(struct bpf_sock_ops *ctx, __u64 pod
 	if (!entry)
 		return false;
 	origin->addr = key.local;
-	origin->port = entry->port;
+	origin->port = entry->port == key.port ? 0 : entry->port;
 	return true;
 }
 

@@ -97,7 +97,8 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx, __u64 key)
 		return;
 	} else if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP) &&
 		   swerve_take_flow(ctx, key, &origin)) {
-		flags |= SWERVE_SOCKET_FLOW;
+		flags = origin.port ? SWERVE_SOCKET_FLOW | SWERVE_SOCKET_ORIGIN :
+				      SWERVE_SOCKET_FLOW;
 	} else if (!swerve_take_local(ctx, pod, &origin)) {
 		return;
 	}

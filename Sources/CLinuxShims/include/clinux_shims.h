@@ -38,14 +38,32 @@ ssize_t clinux_write(int fd, const void *_Nonnull bytes, size_t size);
 /* [errno] flock(LOCK_EX | LOCK_NB): -EWOULDBLOCK while another has the lock. */
 int clinux_lock(int fd);
 
+/*
+ * [errno] rename(2); renameat2(RENAME_EXCHANGE), which leaves each file under the other's name;
+ * unlink(2).
+ */
+int clinux_rename(const char *_Nonnull from, const char *_Nonnull to);
+int clinux_exchange(const char *_Nonnull one, const char *_Nonnull other);
+int clinux_unlink(const char *_Nonnull path);
+
+/* [errno] fsync(2), fchmod(2), fchown(2). */
+int clinux_sync(int fd);
+int clinux_set_mode(int fd, mode_t mode);
+int clinux_set_owner(int fd, uid_t uid, gid_t gid);
+
+/* [errno] [macro] The mode, kind included, owner and group of what is open. */
+int clinux_file_owner(int fd, mode_t *_Nonnull mode, uid_t *_Nonnull uid, gid_t *_Nonnull gid);
+
+/*
+ * [macro] [errno] Whether anybody has the file open for writing: -EAGAIN if so. `fd` is for reading
+ * alone.
+ */
+int clinux_check_unwritten(int fd);
+
 /* [errno] mkdir(2), rmdir(2), chown(2). */
 int clinux_mkdir(const char *_Nonnull path, mode_t mode);
 int clinux_rmdir(const char *_Nonnull path);
 int clinux_chown(const char *_Nonnull path, uid_t uid, gid_t gid);
-
-/* [errno] rename(2), unlink(2). */
-int clinux_rename(const char *_Nonnull from, const char *_Nonnull to);
-int clinux_unlink(const char *_Nonnull path);
 
 /* [errno] The inode number of an open file; a namespace's identity. */
 int clinux_inode(int fd, uint64_t *_Nonnull inode);
@@ -66,6 +84,15 @@ int clinux_connect(int fd, const uint8_t *_Nonnull address, uint16_t port, uint3
 int clinux_accept(int fd, int flags, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
 int clinux_local_name(int fd, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
 int clinux_peer_name(int fd, uint8_t *_Nonnull address, uint16_t *_Nonnull port);
+
+/*
+ * [errno] [macro] A stream to the unix socket at `path`, waited for at most so long; -EAGAIN when
+ * that passes while the listener's queue is full.
+ */
+int clinux_connect_unix(const char *_Nonnull path, int milliseconds);
+
+/* [errno] [macro] send(2) that neither waits nor raises SIGPIPE. */
+ssize_t clinux_send_now(int fd, const void *_Nonnull bytes, size_t size);
 
 /* [errno] listen(2), shutdown(2). */
 int clinux_listen(int fd, int backlog);
@@ -161,6 +188,12 @@ int clinux_become(uid_t uid, gid_t gid);
 
 /* [errno] [macro] An inotify(7) descriptor that is readable after each write to `path`. */
 int clinux_watch_file(const char *_Nonnull path);
+
+/*
+ * [errno] [macro] An inotify(7) descriptor that is readable after a file in the directory `path` has
+ * been written and closed, has come, gone or changed its name, or the directory itself has gone.
+ */
+int clinux_watch_directory(const char *_Nonnull path);
 
 /* [errno] [macro] uname(2): the kernel's release, cut to `size` with its terminating NUL. */
 int clinux_kernel_release(char *_Nonnull release, size_t size);

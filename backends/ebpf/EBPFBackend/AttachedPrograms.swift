@@ -20,14 +20,11 @@ struct AttachedPrograms: Sendable {
         let storage: BPFMap?
     }
 
-    /// How the maps begin that hold what is beside a program's attachments; each is one program's.
-    static let storagePrefix = "swerve_at_"
-
     init(
         _ loader: inout ProgramLoader, owners wanted: OwnerMethod?, below features: FeatureCeiling
     ) throws(KernelError) {
         var builder = Builder(loader: loader)
-        for part in ProgramPart.readers { try builder.load(part) }
+        for part in ProgramPart.origins { try builder.load(part) }
         if features.permits(KernelVersion(5, 8)),
             BPFProbe.program(.cgroupSocketAddress, .getpeername4) == .yes
         {
@@ -53,7 +50,7 @@ struct AttachedPrograms: Sendable {
             for place in part.places {
                 let program = try loaded.program(place.program)
                 reports.append(ProgramReport(program))
-                let map = AttachedPrograms.storagePrefix + place.program.dropFirst("swerve_".count)
+                let map = "swerve_at_" + place.program.dropFirst("swerve_".count)
                 entries.append(
                     Entry(program: program, place: place, storage: loader.maps[map]))
             }
@@ -81,64 +78,109 @@ struct AttachedPrograms: Sendable {
         }
     }
 
-    /// Attaches the programs to `cgroup`, where they go by the plan of `key`.
+    /// Sees to it that the programs are attached to `cgroup`, where they go by the plan of `key`.
     ///
     /// Those that redirect come last, and all of them leave every socket alone until a plan has
-    /// the key.
+    /// the key. What an earlier process has attached goes on.
     func attach(
-        to cgroup: Cgroup, as key: UInt64, _ pins: PodPins?
+        to cgroup: Cgroup, as key: UInt64, replacing old: CgroupInstallation?, _ pins: [PodPins]
     ) throws(KernelError) -> CgroupInstallation {
         let id = try cgroup.id()
-        var links: [ProgramPart.Place: BPFLink] = [:]
+        var links = old?.id == id ? old?.links ?? [:] : [:]
+        if links.isEmpty { try Self.clear(cgroup) }
         for entry in entries {
-            let (type, name) = (entry.place.type, entry.place.program)
+            let name = entry.place.program
+            if let link = links[name], try link.isAttached(to: cgroup, entry.place.type) {
+                for pins in pins where !pins.has(attached: name) {
+                    try pins.pin(attached: link, name)
+                }
+                continue
+            }
             ChangeLog.about(to: .program, "attach \(name) to \(cgroup.path)")
             let link =
                 usesLinks
-                ? try BPFLink.attach(entry.program, to: cgroup, type)
-                : try BPFLink.attachWithoutLink(entry.program, to: cgroup, type)
-            links[entry.place] = link
-            try entry.storage?.setAttached(to: id, type, key)
-            try pins?.pin(link, name)
+                ? try BPFLink.attach(entry.program, to: cgroup, entry.place.type)
+                : try BPFLink.attachWithoutLink(entry.program, to: cgroup, entry.place.type)
+            links[name] = link
+            try entry.storage?.setAttached(to: id, entry.place.type, key)
+            for pins in pins { try pins.pin(attached: link, name) }
         }
         return CgroupInstallation(cgroup: cgroup, id: id, links: links)
     }
+
+    /// Detaches programs of ours that a process has left without a pin: where cgroups have no links,
+    /// they outlive it.
+    private static func clear(_ cgroup: Cgroup) throws(KernelError) {
+        for place in Set(ProgramPart.all.flatMap(\.places)) {
+            for id in try BPFLink.programs(on: cgroup, place.type) {
+                let program = try BPFProgram.open(id: id)
+                // The kernel keeps 15 bytes of a name; what has a link goes with that.
+                guard program.name == place.program.prefix(15) else { continue }
+                ChangeLog.about(to: .program, "detach \(place.program) from \(cgroup.path)")
+                _ = try? BPFLink.detach(program, from: cgroup, place.type)
+            }
+        }
+    }
+
+    /// What is not attached, or not pinned, as `attach` leaves it.
+    func flaws(
+        _ installation: CgroupInstallation?, _ pins: [PodPins]
+    ) throws(KernelError) -> [Drift] {
+        var flaws: [Drift] = []
+        for place in entries.map(\.place) {
+            let cgroup = installation?.cgroup
+            guard let cgroup, let link = installation?.links[place.program],
+                try link.isAttached(to: cgroup, place.type)
+            else {
+                let place = "\(place.program) is not attached to \(cgroup?.path ?? "any cgroup")"
+                flaws.append(Drift(.missing, .program, place))
+                continue
+            }
+            if pins.contains(where: { !$0.has(attached: place.program) }) {
+                flaws.append(Drift(.missing, .pin, "\(place.program) is not pinned"))
+            }
+        }
+        return flaws
+    }
 }
 
-/// The programs on a workload's cgroup; letting go of it detaches them, unless they are pinned.
+/// The programs on a workload's cgroup; without pins, letting go of it detaches them.
 struct CgroupInstallation: Sendable {
     let cgroup: Cgroup
     let id: UInt64
-    private let links: [ProgramPart.Place: BPFLink]
+    /// By the programs' names.
+    fileprivate let links: [String: BPFLink]
 
-    fileprivate init(cgroup: Cgroup, id: UInt64, links: [ProgramPart.Place: BPFLink]) {
+    fileprivate init(cgroup: Cgroup, id: UInt64, links: [String: BPFLink]) {
         self.cgroup = cgroup
         self.id = id
         self.links = links
     }
 
-    /// What an earlier process has attached and pinned; `nil` when it is not all there.
-    init?(_ pins: PodPins, on cgroup: Cgroup) throws(KernelError) {
-        var links: [ProgramPart.Place: BPFLink] = [:]
-        for place in ProgramPart.all.flatMap(\.places) {
-            links[place] = try pins.openLink(of: place, on: cgroup)
+    /// What an earlier process has left of it; `nil` for nothing, and for another build's.
+    init?(of key: UInt64, _ cgroup: Cgroup?, _ node: NodePrograms) throws(KernelError) {
+        guard let cgroup, node.isSameBuild else { return nil }
+        var links: [String: BPFLink] = [:]
+        for pins in node.pins(of: key) {
+            let found = try pins.openAttached(to: cgroup)
+            links.merge(found) { first, _ in first }
         }
+        guard !links.isEmpty else { return nil }
         self.init(cgroup: cgroup, id: try cgroup.id(), links: links)
-        let needed = (ProgramPart.readers + ProgramPart.deciders).flatMap(\.places)
-        guard needed.allSatisfy({ links[$0] != nil }), try detached().isEmpty else { return nil }
     }
 
-    /// The programs that somebody has taken away.
-    func detached() throws(KernelError) -> [String] {
-        var names: [String] = []
-        for (place, link) in links where try !link.isAttached(to: cgroup, place.type) {
-            names.append(place.program)
-        }
-        return names.sorted()
-    }
-
-    /// Takes them away now: pinned ones would stay.
+    /// Takes the programs away; those of a cgroup that is gone went with it.
     func detach() throws(KernelError) {
-        for link in links.values { try link.detach() }
+        guard (try? cgroup.id()) == id else { return }
+        for place in Set(ProgramPart.all.flatMap(\.places)) {
+            guard let link = links[place.program], try link.isAttached(to: cgroup, place.type)
+            else { continue }
+            ChangeLog.about(to: .program, "detach \(place.program) from \(cgroup.path)")
+            do throws(KernelError) {
+                try link.detach()
+            } catch  where error.errno == .invalidArgument {
+                // Before Linux 5.9 a link goes when nobody holds it.
+            }
+        }
     }
 }

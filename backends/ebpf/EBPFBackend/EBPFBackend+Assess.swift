@@ -3,127 +3,249 @@
 internal import LibBPF
 internal import LinuxKernel
 package import RedirectionEngine
+internal import SystemPackage
 
 extension EBPFBackend {
     /// What this kernel has of the mechanism, found out by doing.
-    package static func assess() -> Assessment {
+    package static func assess(
+        below ceiling: FeatureCeiling = .none, remembering memory: FeatureMemory = .process
+    ) -> Assessment {
         // What a killed probe left is no part of the answer; nor is that it cannot be removed.
         try? Cgroup.sweep(prefix: probePrefix)
-        return Assessment(
-            .ebpf, programReports + helperReports + mapReports + [ownerReport, attachReport])
+        return Assessment(.ebpf, asking: rows.map(\.probe), below: ceiling, remembering: memory)
     }
+
+    /// What the mechanism uses of the kernel.
+    package static var features: [Feature] { rows.map(\.feature) }
 
     /// How the cgroups begin that an assessment makes.
     package static let probePrefix = "swerve-probe"
 
-    private static var programReports: [FeatureReport] {
+    private static var rows: [Row] {
+        baseRows + outboundRows + lookupRows + originRows + inboundRows + ownerRows + listRows
+    }
+
+    private static var baseRows: [Row] {
         [
-            report(
-                "cgroup/connect4", "4.17", "outbound redirection",
-                .program(.cgroupSocketAddress, .connect4)),
-            report(
-                "cgroup/connect6", "4.17", "outbound redirection",
-                .program(.cgroupSocketAddress, .connect6)),
-            report(
-                "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
-                .program(.cgroupSocketAddress, .getpeername4)),
-            report(
-                "cgroup/sendmsg4", "4.18", "name lookups of sockets that are not connected",
-                .program(.cgroupSocketAddress, .sendmsg4)),
-            report(
-                "cgroup/recvmsg4", "5.2", "answers come from the resolver that was asked",
-                .program(.cgroupSocketAddress, .recvmsg4)),
-            report(
-                "cgroup/sock_create", "4.10", "a socket's owner",
-                .program(.cgroupSocket, .socketCreate)
-            ),
-            report("sock_ops", "4.13", "origin to the sidecar", .program(.sockOps, .sockOps)),
-            report(
-                "cgroup/getsockopt", "5.3", "SO_ORIGINAL_DST",
-                .program(.cgroupSocketOption, .getsockopt)),
-            report(
-                "sk_lookup", "5.9", "inbound without rewriting",
-                .program(.socketLookup, .socketLookup), isRequired: false),
-            report(
-                "tc classifier", "4.4", "inbound by rewriting", .program(.trafficControl, .none),
-                isRequired: false),
+            Row("bpf(2)", "3.18", "everything", .call, after: [], tests: ["ProbeCommandTests"]),
+            Row(
+                "cgroup2 hierarchy", "4.5", "where programs are attached", .hierarchy, after: [],
+                tests: ["ProbeCommandTests"]),
+            Row(
+                "attach to a cgroup", "4.10", "all of it", .attachment,
+                after: ["bpf(2)", "cgroup2 hierarchy"],
+                tests: ["LibBPFTests"]),
+            Row(
+                "bpf_link on a cgroup", "5.7", "attachment that ends with its owner", .link,
+                without: "`BPF_PROG_ATTACH`: programs outlive a killed owner",
+                after: ["bpf(2)", "cgroup2 hierarchy"], tests: ["LibBPFTests"]),
         ]
     }
 
-    private static var helperReports: [FeatureReport] {
+    private static var outboundRows: [Row] {
         [
-            report(
+            Row(
+                "cgroup/connect4", "4.17", "outbound verdict and rewrite",
+                .program(.cgroupSocketAddress, .connect4), tests: redirection),
+            Row(
+                "cgroup/connect6", "4.17", "outbound verdict and rewrite",
+                .program(.cgroupSocketAddress, .connect6), tests: redirection),
+            Row(
                 "netns cookie in connect", "5.7", "which pod a socket is of",
-                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4)),
-            report(
-                "netns cookie in sock_ops", "5.15", "which pod a connection is of",
-                .helper(.getNetnsCookie, .sockOps, .sockOps)),
-            report(
-                "socket storage in connect", "5.8", "origin",
-                .helper(.socketStorageGet, .cgroupSocketAddress, .connect4)),
-            report(
-                "bind in connect", "4.17", "source address",
-                .helper(.bind, .cgroupSocketAddress, .connect4)),
+                .helper(.getNetnsCookie, .cgroupSocketAddress, .connect4), tests: redirection),
+            Row(
+                "SO_NETNS_COOKIE", "5.14", "the pod's key", .namespaceCookie, after: [],
+                tests: ["BackendContractTests"]),
+            Row(
+                "socket storage in connect", "5.8", "origin, owner",
+                .helper(.socketStorageGet, .cgroupSocketAddress, .connect4), tests: redirection),
+            Row(
+                "bpf_bind in connect", "4.17", "the source the sidecar sees",
+                .helper(.bind, .cgroupSocketAddress, .connect4), tests: redirection),
+            Row(
+                "bpf_set_retval", "5.18", "errors programs understand: no MPTCP, no route",
+                .helper(.setReturnValue, .cgroupSocketAddress, .connect4), without: "`EPERM`",
+                tests: ["ObservationTests", "FullPolicyTests"]),
         ]
     }
 
-    private static var mapReports: [FeatureReport] {
+    private static var lookupRows: [Row] {
         [
-            report("hash of maps", "4.12", "lists of ports and networks", .map(.hashOfMaps)),
-            report("longest-prefix trie", "4.11", "lists of networks", .map(.longestPrefix)),
-            report("socket hash", "4.18", "the sidecar's listeners", .map(.socketHash)),
+            Row(
+                "cgroup/sendmsg4", "4.18", "name lookups of sockets that are not connected",
+                .program(.cgroupSocketAddress, .sendmsg4), tests: ["NameLookupTests"]),
+            Row(
+                "cgroup/recvmsg4", "5.2", "answers come from the resolver that was asked",
+                .program(.cgroupSocketAddress, .recvmsg4), tests: ["NameLookupTests"]),
         ]
     }
 
-    /// Without it, a socket's owner is its creator's real user, which a set-user-ID program changes.
-    private static var ownerReport: FeatureReport {
-        FeatureReport(
-            "owner by credentials", since: "6.2", use: "a socket's owner as packet filters see it",
-            isRequired: false, answer: ProgramLoader.probeExactOwner().probeAnswer)
+    private static var originRows: [Row] {
+        [
+            Row(
+                "sock_ops", "4.13", "origin to the sidecar's socket; listeners",
+                .program(.sockOps, .sockOps), tests: redirection),
+            Row(
+                "netns cookie in sock_ops", "5.15", "which pod a connection is of",
+                .helper(.getNetnsCookie, .sockOps, .sockOps), tests: redirection),
+            Row(
+                "cgroup/getsockopt", "5.3", "`SO_ORIGINAL_DST`",
+                .program(.cgroupSocketOption, .getsockopt), tests: ["OriginalDestinationTests"]),
+            Row(
+                "cgroup/getpeername4", "5.8", "the application sees the peer it asked for",
+                .program(.cgroupSocketAddress, .getpeername4), tests: redirection),
+        ]
+    }
+
+    private static var inboundRows: [Row] {
+        [
+            Row(
+                "sk_lookup", "5.9", "inbound, no packet touched",
+                .program(.socketLookup, .socketLookup), without: "inbound by tc",
+                tests: redirection),
+            Row(
+                "tc classifier", "4.4", "inbound by rewriting",
+                .program(.trafficControl, .none), without: "inbound by `sk_lookup`",
+                tests: ["TrafficControlTests", "RedirectionTests"]),
+            Row(
+                "socket hash", "4.18", "the sidecar's listeners", .map(.socketHash),
+                tests: redirection),
+        ]
+    }
+
+    private static var ownerRows: [Row] {
+        [
+            Row(
+                "cgroup/sock_create", "4.10", "who created a socket; no MPTCP",
+                .program(.cgroupSocket, .socketCreate), tests: ["BackendContractTests"]),
+            Row(
+                "owner by credentials", "6.2",
+                "a socket's owner as packet filters see it, of older sockets too", .exactOwner,
+                without: "the real user of new sockets",
+                tests: ["ObservationTests", "FullPolicyTests"]),
+        ]
+    }
+
+    private static var listRows: [Row] {
+        [
+            Row(
+                "hash of maps", "4.12", "lists of ports and networks", .map(.hashOfMaps),
+                tests: ["LibBPFTests"]),
+            Row(
+                "longest-prefix trie", "4.11", "networks, ranges of ids", .map(.longestPrefix),
+                tests: ["LibBPFTests"]),
+        ]
+    }
+
+    private static let redirection = ["RedirectionTests"]
+}
+
+/// A feature and how it is asked for.
+private struct Row {
+    let feature: Feature
+    let question: Question
+
+    init(
+        _ name: String, _ since: String, _ use: String, _ question: Question,
+        without replacement: String? = nil, after prerequisites: [String] = ["bpf(2)"],
+        tests: [String]
+    ) {
+        feature = Feature(
+            .ebpf, name, since: since, use: use, without: replacement, probe: question.words,
+            after: prerequisites, tests: tests)
+        self.question = question
+    }
+
+    var probe: FeatureProbe { FeatureProbe(feature) { question.answer } }
+}
+
+private enum Question {
+    /// Whether the system call may be made at all.
+    case call
+    case hierarchy
+    case attachment
+    case link
+    case exactOwner
+    case namespaceCookie
+    case program(BPFProgramType, BPFAttachType)
+    case helper(BPFHelper, BPFProgramType, BPFAttachType)
+    case map(BPFMapType)
+
+    var answer: ProbeAnswer {
+        switch self {
+        case .call: BPFProbe.systemCall().probeAnswer
+        case .hierarchy: Self.findHierarchy()
+        case .attachment:
+            Self.attach { (program, cgroup) throws(KernelError) in
+                try BPFLink.attach(program, to: cgroup, .connect4)
+            }
+        case .link:
+            Self.attach { (program, cgroup) throws(KernelError) in
+                try BPFLink.create(program, on: cgroup, .connect4)
+            }
+        case .exactOwner: ProgramLoader.probeExactOwner().probeAnswer
+        case .namespaceCookie: Self.askCookie()
+        case .program(let type, let attachType): BPFProbe.program(type, attachType).probeAnswer
+        case .helper(let helper, let type, let attachType):
+            BPFProbe.helper(helper, in: type, attachType).probeAnswer
+        case .map(let type): BPFProbe.map(type).probeAnswer
+        }
+    }
+
+    /// What is done to find out.
+    var words: String {
+        switch self {
+        case .call: "making a map"
+        case .hierarchy: "looking among the mounts"
+        case .attachment, .link: "attaching a program that does nothing to a cgroup made for it"
+        case .exactOwner: "loading the programs that use it"
+        case .namespaceCookie: "asking for ours"
+        case .program: "loading the smallest program for the hook"
+        case .helper: "loading a program that calls it: the verifier says whether it knows it"
+        case .map: "making a map"
+        }
+    }
+
+    private static func findHierarchy() -> ProbeAnswer {
+        do throws(KernelError) {
+            _ = try Cgroup.root()
+            return .yes
+        } catch  where error.errno == .noSuchFileOrDirectory {
+            return .no("none is mounted")
+        } catch {
+            return .unknown("\(error)")
+        }
+    }
+
+    private static func askCookie() -> ProbeAnswer {
+        do throws(KernelError) {
+            _ = try NetworkNamespace.current().cookie()
+            return .yes
+        } catch  where error.errno == .protocolNotAvailable {
+            return .no("\(error)")
+        } catch {
+            return .unknown("\(error)")
+        }
     }
 
     /// Attaches a program that does nothing to a cgroup made for it, and removes both.
-    private static var attachReport: FeatureReport {
-        let answer = BPFProbe.answer { () throws(KernelError) in
-            let cgroup = try Cgroup.createUnique(prefix: probePrefix)
+    private static func attach(
+        by attaching: (BPFProgram, Cgroup) throws(KernelError) -> BPFLink
+    ) -> ProbeAnswer {
+        BPFProbe.answer { () throws(KernelError) in
+            let cgroup = try Cgroup.createUnique(prefix: EBPFBackend.probePrefix)
             let link: BPFLink
             do throws(KernelError) {
                 let program = try BPFProgram.load(
                     .cgroupSocketAddress, .connect4, instructions: [.returnValue(1), .exit])
-                link = try BPFLink.attach(program, to: cgroup, .connect4)
+                link = try attaching(program, cgroup)
             } catch {
                 try cgroup.remove()
                 throw error
             }
             withExtendedLifetime(link) {}
             try cgroup.remove()
-        }
-        return FeatureReport(
-            "attach to a cgroup", since: "4.10", use: "all of it", answer: answer.probeAnswer)
-    }
-
-    private enum Question {
-        case program(BPFProgramType, BPFAttachType)
-        case helper(BPFHelper, BPFProgramType, BPFAttachType)
-        case map(BPFMapType)
-
-        var answer: BPFProbe.Answer {
-            switch self {
-            case .program(let type, let attachType): BPFProbe.program(type, attachType)
-            case .helper(let helper, let type, let attachType):
-                BPFProbe.helper(helper, in: type, attachType)
-            case .map(let type): BPFProbe.map(type)
-            }
-        }
-    }
-
-    private static func report(
-        _ feature: String, _ since: String, _ use: String, _ question: Question,
-        isRequired: Bool = true
-    ) -> FeatureReport {
-        FeatureReport(
-            feature, since: since, use: use, isRequired: isRequired,
-            answer: question.answer.probeAnswer)
+        }.probeAnswer
     }
 }
 

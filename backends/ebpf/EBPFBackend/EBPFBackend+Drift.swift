@@ -20,8 +20,7 @@ extension EBPFBackend {
             }
             guard let entry else { return [Drift(.missing, .entries, "\(key) has no entry")] }
             let drift =
-                try node.flaws() + entryDrift(entry, key, plan)
-                + attachedDrift(key, workload)
+                try node.flaws() + entryDrift(entry, key, plan) + attachedDrift(key, workload)
             guard workload.scope == .namespace else { return drift }
             return try drift + inboundDrift(key, workload.namespace)
                 + routingDrift(plan, workload.namespace)
@@ -62,17 +61,13 @@ extension EBPFBackend {
 
     // MARK: Programs
 
-    /// What is gone from the workload's own cgroup, where it is known by that.
+    /// What is not on the workload's own cgroup, where it is known by that.
     private func attachedDrift(
         _ key: UInt64, _ workload: Workload
     ) throws(KernelError) -> [Drift] {
         guard node.identity == .attachment || workload.scope == .cgroup else { return [] }
-        guard let attached = try held(key, workload)?.attached else {
-            return [Drift(.missing, .program, "the programs of \(workload.id)'s cgroup are gone")]
-        }
-        return try attached.detached().map {
-            Drift(.missing, .program, "\($0) is not attached to \(attached.cgroup.path)")
-        }
+        let attached = try held(key, workload)?.attached
+        return try node.attachedPrograms().flaws(attached, node.pins(of: key))
     }
 
     private func inboundDrift(

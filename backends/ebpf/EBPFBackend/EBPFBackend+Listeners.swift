@@ -12,7 +12,9 @@ extension EBPFBackend {
     func adoptListeners(
         on port: UInt16, _ key: UInt64, _ workload: Workload
     ) throws(KernelError) {
-        guard inbound == .socketLookup, let listening = node.listening else { return }
+        guard inbound == .socketLookup, workload.scope == .namespace,
+            let listening = node.listening
+        else { return }
         for listener in try workload.namespace.listeningSockets(on: port) {
             guard !listener.isOnLoopback else { continue }
             try listening.update(listener.rawDescriptor, UInt32(port))
@@ -58,12 +60,9 @@ extension EBPFBackend {
 
     /// Forgets the pod's listeners on all ports but one.
     func forgetListeners(_ pod: UInt64, sparing port: UInt16? = nil) throws(KernelError) {
-        try forgetListeners { $0.pod == pod && $0.port != port }
-    }
-
-    func forgetListeners(where isUnwanted: (swerve_listener_key) -> Bool) throws(KernelError) {
         guard let listeners = node.listeners else { return }
-        for key in try listeners.keys(as: swerve_listener_key.self) where isUnwanted(key) {
+        for key in try listeners.keys(as: swerve_listener_key.self)
+        where key.pod == pod && key.port != port {
             try listeners.delete(key)
         }
     }

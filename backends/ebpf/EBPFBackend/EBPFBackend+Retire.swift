@@ -38,22 +38,17 @@ extension EBPFBackend {
         let handshakes = try node.handshakes.keys(as: swerve_handshake_key.self)
             .filter { $0.pod == key }
         let table = try workload.namespace.connections()
-        var count = handshakes.count
-        if node.identity == .attachment || workload.scope == .cgroup {
-            // The programs that know a socket's peer and origin go with the workload.
-            count += Self.redirected(by: entry, among: table)
-        }
-        guard workload.scope == .namespace else { return count }
-        count += table.filter { $0.state == .synReceived }.count
-        return try count + liveFlows(of: key) + borrowing(entry, among: table)
+        let beginning = table.filter { $0.state == .synReceived }.count
+        return try handshakes.count + beginning + liveFlows(of: key)
+            + borrowing(entry, among: table)
+            + (held(key, workload)?.attached == nil ? 0 : served(entry, among: table))
     }
 
-    /// Connections to the sidecar on loopback, which is where redirected ones go.
-    private static func redirected(by entry: swerve_pod, among table: [TCPConnection]) -> Int {
+    /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who
+    /// answers what their origins are.
+    private func served(_ entry: swerve_pod, among table: [TCPConnection]) -> Int {
         let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
-        return table.filter {
-            $0.state.isAlive && $0.remote.address.isLoopback && ports.contains($0.remote.port)
-        }.count
+        return table.filter { $0.state.isAlive && ports.contains($0.local.port) }.count
     }
 
     /// Connections whose ports tc rewrites, until their last packet may have come.

@@ -26,7 +26,10 @@ extension EBPFBackend {
             for key in try node.counts.keys(as: UInt64.self) where !pods.contains(key) {
                 try node.counts.delete(key)
             }
-            try forgetListeners { !pods.contains($0.pod) }
+            for key in try node.listeners?.keys(as: swerve_listener_key.self) ?? []
+            where !pods.contains(key.pod) {
+                try node.listeners?.delete(key)
+            }
             try removeFlows { !pods.contains($0.pod) }
             for key in node.pinnedPods where !pods.contains(key) {
                 for pins in node.pins(of: key) {

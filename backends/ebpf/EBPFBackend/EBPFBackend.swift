@@ -52,13 +52,11 @@ package actor EBPFBackend: RedirectionBackend {
     ///
     /// `inbound` and `owners` are the best the kernel has below the ceiling of `features`, where
     /// they are not given. Where the kernel cannot tell a socket's namespace, the programs are
-    /// attached to the cgroup of each workload instead.
-    ///
-    /// `rewriting` is for tests: the faults of a compiler can be had by compiling another plan than
-    /// the one that was asked for.
+    /// attached to the cgroup of each workload instead. `rewriting` is for tests: the faults of a
+    /// compiler can be had by compiling another plan than the one that was asked for.
     package static func load(
-        attachingTo cgroup: Cgroup, inbound: InboundMethod? = nil, owners: OwnerMethod? = nil,
-        below features: FeatureCeiling = .none, pins: BPFPins? = nil,
+        attachingTo cgroup: Cgroup, inbound: InboundMethod? = nil,
+        owners: OwnerMethod? = nil, below features: FeatureCeiling = .none, pins: BPFPins? = nil,
         rewriting: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) async throws(RedirectionError) -> EBPFBackend {
         let identity = IdentityMethod.preferred(below: features)
@@ -161,31 +159,6 @@ package actor EBPFBackend: RedirectionBackend {
         settle(old, key, plan, workload)
     }
 
-    /// Attaches the programs to the workload's own cgroup, where it is known by that.
-    private func attach(
-        _ key: UInt64, _ workload: Workload, replacing old: CgroupInstallation?
-    ) throws(RedirectionError) -> CgroupInstallation? {
-        guard node.identity == .attachment || workload.scope == .cgroup else { return nil }
-        guard let cgroup = workload.cgroup else {
-            throw .unsupported(
-                feature: "cookie of a network namespace for all programs",
-                because: "\(workload.id) is to be known by its cgroup, and that is not given")
-        }
-        return try during("attach to the cgroup of \(workload.id)") { () throws(KernelError) in
-            if let old, try cgroup.id() == old.id, try old.detached().isEmpty { return old }
-            return try node.attachedPrograms()
-                .attach(to: cgroup, as: key, node.pins(of: key).first)
-        }
-    }
-
-    /// No program is ever put where the machine's own connections, or ours, would meet it.
-    func refuseOurselves(_ workload: Workload) throws(RedirectionError) {
-        try workload.refuseOwnNamespace()
-        if node.identity == .attachment || workload.scope == .cgroup {
-            try workload.refuseOwnCgroup()
-        }
-    }
-
     /// Writes the entry, which is what makes a plan hold.
     private func enter(
         _ entry: swerve_pod, _ key: UInt64, isNew: Bool
@@ -210,6 +183,30 @@ package actor EBPFBackend: RedirectionBackend {
         try? adoptListeners(on: port, key, workload)
         if let old { discard(old, key, for: port) }
         if plan.transparentRouting == nil { restoreRouting(nil, in: workload) }
+    }
+
+    /// Attaches the programs to the workload's own cgroup, where it is known by that.
+    private func attach(
+        _ key: UInt64, _ workload: Workload, replacing old: CgroupInstallation?
+    ) throws(RedirectionError) -> CgroupInstallation? {
+        guard node.identity == .attachment || workload.scope == .cgroup else { return nil }
+        guard let cgroup = workload.cgroup else {
+            throw .unsupported(
+                feature: "cookie of a network namespace for all programs",
+                because: "\(workload.id) is to be known by its cgroup, and that is not given")
+        }
+        return try during("attach to the cgroup of \(workload.id)") { () throws(KernelError) in
+            try node.attachedPrograms().attach(
+                to: cgroup, as: key, replacing: old, node.pins(of: key))
+        }
+    }
+
+    /// No program is ever put where the machine's own connections, or ours, would meet it.
+    func refuseOurselves(_ workload: Workload) throws(RedirectionError) {
+        try workload.refuseOwnNamespace()
+        if node.identity == .attachment || workload.scope == .cgroup {
+            try workload.refuseOwnCgroup()
+        }
     }
 
     private func installRouting(
@@ -256,8 +253,9 @@ package actor EBPFBackend: RedirectionBackend {
             try forgetListeners(key)
             try removeFlows { $0.pod == key }
             if workload.scope == .namespace { try removeRouting(from: workload) }
+            try old?.attached?.detach()
             try old?.inbound?.detach(from: workload.namespace, key, node)
-            try detach(old?.attached, key)
+            for pins in node.pins(of: key) { try pins.remove() }
             installations[key] = nil
             if let set = old?.set {
                 sets.awaitReaders()
@@ -267,17 +265,6 @@ package actor EBPFBackend: RedirectionBackend {
         } catch {
             throw .kernel(error, during: "stop redirecting \(workload.id)")
         }
-    }
-
-    /// Takes the programs off the workload's own cgroup.
-    private func detach(
-        _ attached: CgroupInstallation?, _ key: UInt64
-    ) throws(KernelError) {
-        let pins = node.pins(of: key)
-        guard let attached, !pins.isEmpty else { return }
-        ChangeLog.about(to: .program, "detach the programs of \(attached.cgroup.path)")
-        try attached.detach()
-        for pin in pins { try pin.remove() }
     }
 
     func removeEntry(_ key: UInt64) throws(KernelError) {
@@ -293,23 +280,17 @@ package actor EBPFBackend: RedirectionBackend {
         if let known = installations[key] { return known }
         guard node.hasPins else { return nil }
         let entry = try node.pods.lookup(key, as: swerve_pod.self)
-        let attached = try node.pinnedAttachment(of: key, to: workload.cgroup)
-        guard workload.scope == .namespace else {
-            let set = sets.inherit(key)
-            guard entry != nil || set != nil || attached != nil else { return nil }
-            let found = Installation(
-                set: set, inboundPort: entry?.inbound_port, routing: nil,
-                inbound: nil, attached: attached)
-            installations[key] = found
-            return found
-        }
-        let inbound = try InboundAttachment(of: key, in: workload.namespace, node)
+        let isNamespace = workload.scope == .namespace
         let set = sets.inherit(key)
-        guard entry != nil || set != nil || !inbound.isEmpty || attached != nil else { return nil }
         let found = Installation(
             set: set, inboundPort: entry?.inbound_port,
-            routing: try TransparentRouting.installed(in: workload.namespace, for: .programs),
-            inbound: inbound, attached: attached)
+            routing: isNamespace
+                ? try TransparentRouting.installed(in: workload.namespace, for: .programs) : nil,
+            inbound: isNamespace
+                ? try InboundAttachment(of: key, in: workload.namespace, node) : nil,
+            attached: try CgroupInstallation(of: key, workload.cgroup, node))
+        let isEmpty = (found.inbound?.isEmpty ?? true) && found.attached == nil
+        guard entry != nil || set != nil || !isEmpty else { return nil }
         installations[key] = found
         return found
     }

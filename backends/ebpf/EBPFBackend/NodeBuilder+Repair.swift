@@ -18,8 +18,10 @@ extension NodeBuilder {
             }
         }
         guard let pins else { return flaws }
+        // Which maps there are depends on how sockets are known.
+        let maps = Self.mapNames.filter { loader.maps[$0] != nil }
         return flaws
-            + Self.mapNames.sorted().filter { loader.maps[$0] != nil && !pins.has(map: $0) }.map {
+            + maps.sorted().filter { !pins.has(map: $0) }.map {
                 Drift(.missing, .pin, "\(pins.path)/maps/\($0) is gone")
             }
     }
@@ -27,9 +29,8 @@ extension NodeBuilder {
     /// Attaches and pins it again, the programs that are read from first.
     mutating func repair(_ pins: PinDirectory?) throws(KernelError) {
         if let pins {
-            for name in Self.mapNames where !pins.has(map: name) {
-                if let map = loader.maps[name] { try pins.pin(map, name) }
-            }
+            for (name, map) in loader.maps
+            where Self.mapNames.contains(name) && !pins.has(map: name) { try pins.pin(map, name) }
         }
         for place in places {
             if try !isAttached(place) {

@@ -117,7 +117,7 @@ struct NodeBuilder {
     mutating func complete(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
         if let method = try adoptAll(wanted) { return method }
         try setTag(0)
-        for part in ProgramPart.readers + [.peername] { try attach(part) }
+        for part in ProgramPart.readers { try attach(part) }
         let method = try attachOwners(wanted)
         for part in ProgramPart.deciders { try attach(part) }
         guard waiting == nil else { return method }
@@ -127,13 +127,25 @@ struct NodeBuilder {
         return method
     }
 
+    /// The same where nothing is attached to the node's cgroup, but to each workload's own.
+    mutating func completeAttached(
+        _ wanted: OwnerMethod?, below features: FeatureCeiling
+    ) throws(KernelError) -> AttachedPrograms {
+        let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
+        try pinMaps()
+        guard waiting == nil else { return programs }
+        try removeStrangers()
+        try setTag(build)
+        return programs
+    }
+
     /// Takes everything as it is, if it is whole and this build's own.
     private mutating func adoptAll(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod? {
         guard loader.isAdopting else { return nil }
         let method = links["swerve_adopt_connect4"] == nil ? OwnerMethod.realUser : .credentials
         guard wanted == nil || wanted == method else { return nil }
         let owner = method == .credentials ? ProgramPart.exactOwner : .basicOwner
-        let parts = ProgramPart.readers + [.peername, owner] + ProgramPart.deciders
+        let parts = ProgramPart.readers + [owner] + ProgramPart.deciders
         let wantedPlaces = parts.flatMap(\.places)
         guard wantedPlaces.allSatisfy({ links[$0.program] != nil }) else { return nil }
         places = wantedPlaces
@@ -143,19 +155,6 @@ struct NodeBuilder {
         }
         try pinMaps()
         return method
-    }
-
-    /// The same where programs are attached to the cgroup of each workload, and here to none.
-    mutating func completeForCgroups(
-        _ wanted: OwnerMethod?, below features: FeatureCeiling
-    ) throws(KernelError) -> AttachedPrograms {
-        let programs = try AttachedPrograms(&loader, owners: wanted, below: features)
-        reports = programs.reports
-        try pinMaps()
-        guard waiting == nil else { return programs }
-        try removeStrangers()
-        try setTag(build)
-        return programs
     }
 
     private mutating func attach(_ part: ProgramPart) throws(KernelError) {
@@ -171,9 +170,11 @@ struct NodeBuilder {
 
     private func pinMaps() throws(KernelError) {
         guard let pins else { return }
-        for (name, map) in loader.maps.sorted(by: { $0.key < $1.key }) {
-            guard !name.hasPrefix(AttachedPrograms.storagePrefix) else { continue }
-            if try pins.openMap(name)?.id != map.id { try pins.pin(map, name) }
+        // What is beside attachments is of use to their own programs alone.
+        let shared = loader.maps.filter { !$0.key.hasPrefix("swerve_at_") }
+        for (name, map) in shared.sorted(by: { $0.key < $1.key })
+        where try pins.openMap(name)?.id != map.id {
+            try pins.pin(map, name)
         }
     }
 

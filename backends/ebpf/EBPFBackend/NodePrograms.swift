@@ -61,15 +61,17 @@ final class NodePrograms: Sendable {
         let older = store.flatMap { $0.current.exists ? nil : $0.older }
         isAdopted = store?.current.exists ?? false
         var builder = try Self.begin(cgroup, store, older)
+        let attached: AttachedPrograms?
         switch identity {
         case .namespace:
+            attached = nil
             ownerMethod = try builder.complete(wanted)
-            attachable = Mutex(nil)
         case .attachment:
-            let programs = try builder.completeForCgroups(wanted, below: features)
+            let programs = try builder.completeAttached(wanted, below: features)
+            attached = programs
             ownerMethod = programs.ownerMethod
-            attachable = Mutex(programs)
         }
+        attachable = Mutex(attached)
         if let store, older == nil {
             if !isAdopted { try store.finish() }
             try store.removeOlder()
@@ -77,7 +79,7 @@ final class NodePrograms: Sendable {
         self.cgroup = cgroup
         self.store = store
         loader = builder.loader
-        reports = builder.reports
+        reports = attached?.reports ?? builder.reports
         pods = try loader.map("swerve_pods")
         portSets = try loader.map("swerve_port_sets")
         networkSets = try loader.map("swerve_network_sets")
@@ -154,15 +156,8 @@ final class NodePrograms: Sendable {
         state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
     }
 
-    /// What an earlier process has attached to the workload's own cgroup, if it is this build's.
-    func pinnedAttachment(
-        of pod: UInt64, to cgroup: Cgroup?
-    ) throws(KernelError) -> CgroupInstallation? {
-        guard let cgroup, let pins = pins(of: pod).first, isSameBuild else { return nil }
-        return try CgroupInstallation(pins, on: cgroup)
-    }
-
-    private var isSameBuild: Bool { state.withLock { $0.builder.isSameBuild } }
+    /// Whether programs an earlier process has attached to cgroups may stay.
+    var isSameBuild: Bool { state.withLock { $0.builder.isSameBuild } }
 
     /// The pods something is pinned for.
     var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }

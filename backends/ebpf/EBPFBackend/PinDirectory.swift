@@ -96,18 +96,30 @@ struct PodPins: Hashable, Sendable {
         try new.pin(at: link)
     }
 
-    /// The programs on the pod's own cgroup.
-    func openLink(
-        of place: ProgramPart.Place, on cgroup: Cgroup
-    ) throws(KernelError) -> BPFLink? {
-        try BPFLink.open(pinned: directory.path + "/" + place.program, on: cgroup, place.type)
+    // MARK: Programs on the pod's own cgroup
+
+    private var attached: Directory { directory.child("attached") }
+
+    /// What is pinned of the programs that are attached to the pod's cgroup, by their names.
+    func openAttached(to cgroup: Cgroup) throws(KernelError) -> [String: BPFLink] {
+        var links: [String: BPFLink] = [:]
+        for name in attached.names() {
+            guard let place = ProgramPart.all.flatMap(\.places).first(where: { $0.program == name })
+            else { continue }
+            links[name] = try BPFLink.open(
+                pinned: attached.path + "/" + name, on: cgroup, place.type)
+        }
+        return links
     }
 
-    func pin(_ new: BPFLink, _ program: String) throws(KernelError) {
-        ChangeLog.about(to: .pin, "pin \(directory.path)/\(program)")
+    func has(attached program: String) -> Bool { attached.has(program) }
+
+    func pin(attached link: BPFLink, _ program: String) throws(KernelError) {
+        ChangeLog.about(to: .pin, "pin \(attached.path)/\(program)")
         try directory.create()
-        try directory.remove(program)
-        try new.pin(at: directory.path + "/" + program)
+        try attached.create()
+        try attached.remove(program)
+        try link.pin(at: attached.path + "/" + program)
     }
 
     func removeLink() throws(KernelError) {

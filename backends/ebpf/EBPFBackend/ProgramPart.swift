@@ -43,7 +43,10 @@ extension ProgramPart {
 
     /// Programs that read what others write: attached first, so that a connection that is
     /// redirected finds everything behind it in place.
-    static let readers = [
+    static let readers = origins + [peername]
+
+    /// What tells the sidecar an origin.
+    static let origins = [
         ProgramPart(
             SWERVE_OBJECT_GETSOCKOPT, "getsockopt", asksAbilities: false,
             ["swerve_getsockopt": .getsockopt]),

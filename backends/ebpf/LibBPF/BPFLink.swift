@@ -24,14 +24,23 @@ package final class BPFLink: Sendable {
     package static func attach(
         _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> BPFLink {
-        let target = try cgroup.open()
-        let call = "bpf(BPF_LINK_CREATE, \(program.name), \(cgroup.path))"
         do throws(KernelError) {
-            return try create(program, target.rawValue, type, call)
+            return try create(program, on: cgroup, type)
         } catch  where error.errno == .invalidArgument {
             // What a kernel without cgroup links answers; any other reason comes up again here.
+            let target = try cgroup.open()
             return BPFLink(.attachment(try CgroupAttachment(program, to: target, type)))
         }
+    }
+
+    /// Attaches `program` to a cgroup by a link and nothing else (Linux 5.7).
+    package static func create(
+        _ program: BPFProgram, on cgroup: Cgroup, _ type: BPFAttachType
+    ) throws(KernelError) -> BPFLink {
+        let target = try cgroup.open()
+        return try create(
+            program, target.rawValue, type,
+            "bpf(BPF_LINK_CREATE, \(program.name), \(cgroup.path))")
     }
 
     /// Attaches it as kernels before 5.7 do, whatever this one has: the attachment outlives a process

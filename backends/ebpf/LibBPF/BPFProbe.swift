@@ -41,14 +41,22 @@ package enum BPFProbe {
         }
     }
 
+    /// Whether the kernel has the system call, and lets us make it.
+    package static func systemCall() -> Answer {
+        do throws(KernelError) {
+            _ = try BPFMap.createArray(name: "swerve_probe", valueSize: 4, entries: 1)
+            return .yes
+        } catch {
+            // Built without it; a filter that feigns that is as conclusive.
+            return error.errno == .noFunction ? .no(error.description) : .unknown(error)
+        }
+    }
+
     /// Whether the kernel makes maps of this type.
     package static func map(_ type: BPFMapType) -> Answer {
         // libbpf takes every failure for a no; an array tells a lack of privilege apart.
-        do throws(KernelError) {
-            _ = try BPFMap.createArray(name: "swerve_probe", valueSize: 4, entries: 1)
-        } catch {
-            return .unknown(error)
-        }
+        let first = systemCall()
+        guard first == .yes else { return first }
         let call = "libbpf_probe_bpf_map_type(\(type.value))"
         let result = libbpf_probe_bpf_map_type(type.raw, nil)
         if result < 0 { return .unknown(KernelError(call, Errno(rawValue: -result))) }

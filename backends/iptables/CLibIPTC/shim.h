@@ -16,8 +16,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <libiptc/libip6tc.h>
 #include <libiptc/libiptc.h>
+#include <linux/module.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/x_tables.h>
 #include <linux/netfilter/xt_CT.h>
@@ -456,6 +459,14 @@ static inline void clibiptc_target_zone(struct clibiptc_entry *_Nonnull entry, u
 		clibiptc_add_revised_target(entry, "CT", 2, sizeof(*tracking));
 
 	tracking->zone = zone;
+}
+
+/* glibc has no function for finit_module(2). */
+static inline int clibiptc_load_module(int file, bool is_compressed)
+{
+	int flags = is_compressed ? MODULE_INIT_COMPRESSED_FILE : 0;
+
+	return syscall(SYS_finit_module, file, "", flags) < 0 ? -errno : 0;
 }
 
 #endif

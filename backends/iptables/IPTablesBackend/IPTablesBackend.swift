@@ -87,7 +87,7 @@ package actor IPTablesBackend: RedirectionBackend {
         }
         for report in Self.assess(flavor).features {
             if case .no(let reason) = report.answer {
-                return .unsupported(feature: report.feature, because: reason)
+                return .unsupported(feature: report.feature.name, because: reason)
             }
         }
         return error

@@ -175,8 +175,13 @@ extension Rule {
             }
         }
         switch match {
-        case nil, .tcp: return [base]
+        case nil: return [base]
         case .newTCP: return each([XTRule.Segment.first]) { $0.segment = $1 }
+        case .newTCPToPorts(let ports):
+            return each(ports.ranges) { rule, range in
+                rule.segment = .first
+                rule.destinationPorts = range
+            }
         case .remembered:
             return each([XTRule.Segment.later]) { rule, segment in
                 rule.segment = segment

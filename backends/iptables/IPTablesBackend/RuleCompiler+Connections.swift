@@ -8,7 +8,7 @@ extension RuleCompiler {
         let everything = managed.union(passed)
         var part = RulePart()
         guard !everything.isEmpty else { return part }
-        part.hook(.natOutput, Rule(everything, .tcp, .jump(.outbound)))
+        part.hook(.natOutput, Rule(everything, .newTCP, .jump(.outbound)))
         part.chains += outboundChains()
         if isTransparent {
             part.hook(.manglePrerouting, Rule(everything, .newTCP, .jump(.inbound)))
@@ -20,12 +20,12 @@ extension RuleCompiler {
                 part.chain(.inboundLater, [Rule(managed, nil, .assignLater(port: port))])
             }
             if !virtual.isEmpty {
-                part.hook(.natPrerouting, Rule(everything, .tcp, .jump(.arriving)))
+                part.hook(.natPrerouting, Rule(everything, .newTCP, .jump(.arriving)))
                 part.chain(
                     .arriving, [Rule(everything, .inInterfaces(virtual), .goto(.virtual))])
             }
         } else {
-            part.hook(.natPrerouting, Rule(everything, .tcp, .jump(.inbound)))
+            part.hook(.natPrerouting, Rule(everything, .newTCP, .jump(.inbound)))
         }
         part.chains += inboundChains()
         if !virtual.isEmpty { part.chains += virtualChains() }

@@ -15,11 +15,11 @@ extension RuleCompiler {
         for transport in TransportProtocol.allCases {
             let queries = queries(transport, redirect)
             guard !queries.isEmpty else { continue }
-            part.hook(.natOutput, toDomainPort(transport, .jump(.lookups(transport))))
+            part.hook(.natOutput, lookup(transport, .jump(.lookups(transport))))
             part.chain(
                 .lookups(transport), notCaptured(transport, Self.everyFamily, .leave) + queries)
             guard !virtual.isEmpty else { continue }
-            part.hook(.natPrerouting, toDomainPort(transport, .jump(.arrivingLookups(transport))))
+            part.hook(.natPrerouting, lookup(transport, .jump(.arrivingLookups(transport))))
             part.chain(
                 .arrivingLookups(transport), [fromVirtual(.goto(.virtualLookups(transport)))])
             part.chain(.virtualLookups(transport), queries)
@@ -36,7 +36,7 @@ extension RuleCompiler {
         var part = RulePart()
         let queries = queries(.udp, .zone(Self.zone))
         guard let dns = plan.dns, !queries.isEmpty else { return part }
-        part.hook(.rawOutput, toDomainPort(.udp, .jump(.zoneQueries)))
+        part.hook(.rawOutput, lookup(.udp, .jump(.zoneQueries)))
         part.chain(.zoneQueries, notCaptured(.udp, Self.everyFamily, .leave) + queries)
         // Whoever answers there: without the zone an answer is nobody's, and lost.
         part.hook(
@@ -44,15 +44,19 @@ extension RuleCompiler {
             Rule(Self.everyFamily, .sourcePorts([dns.port]), .jump(.zoneAnswers), of: .udp))
         part.chain(.zoneAnswers, [Rule(Self.everyFamily, nil, .zone(Self.zone), of: .udp)])
         guard !virtual.isEmpty else { return part }
-        part.hook(.rawPrerouting, toDomainPort(.udp, .jump(.arrivingZone)))
+        part.hook(.rawPrerouting, lookup(.udp, .jump(.arrivingZone)))
         part.chain(.arrivingZone, [fromVirtual(.goto(.virtualZone))])
         part.chain(.virtualZone, queries)
         return part
     }
 
-    private func toDomainPort(_ transport: TransportProtocol, _ action: Rule.Action) -> Rule {
+    /// Does `action` for what begins a lookup, wherever it goes.
+    private func lookup(_ transport: TransportProtocol, _ action: Rule.Action) -> Rule {
         let ports: PortSet = [DNSCapture.domainPort]
-        return Rule(Self.everyFamily, .destinationPorts(ports), action, of: transport)
+        switch transport {
+        case .tcp: return Rule(Self.everyFamily, .newTCPToPorts(ports), action)
+        case .udp: return Rule(Self.everyFamily, .destinationPorts(ports), action, of: .udp)
+        }
     }
 
     private func fromVirtual(_ action: Rule.Action) -> Rule {

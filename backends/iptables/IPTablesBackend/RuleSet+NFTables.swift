@@ -107,10 +107,8 @@ extension Rule.Match {
     /// What it takes to match, in as many ways as there are.
     fileprivate var nft: [[NFTExpression]] {
         switch self {
-        case .tcp: [[]]
-        case .newTCP:
-            // The flags' byte of the header: SYN, and none of ACK, RST and FIN.
-            [[.loadHeader(.transport, offset: 13, length: 1), .mask([0x17]), .equals([0x02])]]
+        case .newTCP: [Self.isFirstSegment]
+        case .newTCPToPorts(let ports): [Self.isFirstSegment + Self.isTo(ports)]
         case .remembered:
             [
                 [
@@ -127,9 +125,17 @@ extension Rule.Match {
         case .destinations(let addresses): [addresses.nft(offsets: (16, 24))]
         case .sourcePorts(let ports):
             [[.loadHeader(.transport, offset: 0, length: 2), .isIn(NFTSet(ports))]]
-        case .destinationPorts(let ports):
-            [[.loadHeader(.transport, offset: 2, length: 2), .isIn(NFTSet(ports))]]
+        case .destinationPorts(let ports): [Self.isTo(ports)]
         }
+    }
+
+    /// The flags' byte of the header: SYN, and none of ACK, RST and FIN.
+    private static let isFirstSegment: [NFTExpression] = [
+        .loadHeader(.transport, offset: 13, length: 1), .mask([0x17]), .equals([0x02]),
+    ]
+
+    private static func isTo(_ ports: PortSet) -> [NFTExpression] {
+        [.loadHeader(.transport, offset: 2, length: 2), .isIn(NFTSet(ports))]
     }
 }
 

@@ -86,7 +86,7 @@ extension Rule {
         else { return false }
         switch match {
         // A flow stands for its first segment.
-        case nil, .tcp, .newTCP: return true
+        case nil, .newTCP: return true
         case .remembered: return false
         case .inInterfaces(let names):
             return flow.direction == .inbound && names.matches(flow.interface)
@@ -97,7 +97,8 @@ extension Rule {
         case .sources(let addresses): return addresses.contains(flow.source.address)
         case .destinations(let addresses): return addresses.contains(flow.destination.address)
         case .sourcePorts(let ports): return ports.contains(flow.source.port)
-        case .destinationPorts(let ports): return ports.contains(flow.destination.port)
+        case .newTCPToPorts(let ports), .destinationPorts(let ports):
+            return ports.contains(flow.destination.port)
         }
     }
 }

@@ -122,9 +122,14 @@ package struct Rule: Hashable, Sendable {
     }
 
     package enum Match: Hashable, Sendable {
-        case tcp
         /// The first segment of a TCP connection: SYN without ACK.
+        ///
+        /// To connection tracking, a connection is new that it has not seen yet, and nat tables
+        /// would redirect it in the middle: one from before the plan, or that a mechanism began
+        /// which tracks nothing.
         case newTCP
+        /// The first segment of a TCP connection to one of the ports.
+        case newTCPToPorts(PortSet)
         /// A later segment of a TCP connection that was remembered when it was handed over.
         case remembered
         case inInterfaces(Set<InterfacePattern>)
@@ -176,7 +181,7 @@ package struct Rule: Hashable, Sendable {
     package var carrier: TransportProtocol? {
         switch (transport, match, action) {
         case (let transport?, _, _): transport
-        case (_, .tcp, _), (_, .newTCP, _), (_, .remembered, _): .tcp
+        case (_, .newTCP, _), (_, .newTCPToPorts, _), (_, .remembered, _): .tcp
         case (_, .destinationPorts, _), (_, .sourcePorts, _): .tcp
         case (_, _, .assign), (_, _, .assignLater): .tcp
         case (_, _, .decide(let verdict)):

@@ -107,7 +107,7 @@ extension [UInt8] {
 }
 
 extension NFTChain {
-    fileprivate init?(attributes: [NetlinkAttribute]) {
+    init?(attributes: [NetlinkAttribute]) {
         guard let name = attributes.text(NFTA_CHAIN_NAME.rawValue) else { return nil }
         self.init(name)
         let hook = attributes.nested(NFTA_CHAIN_HOOK.rawValue)

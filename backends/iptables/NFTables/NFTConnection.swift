@@ -6,7 +6,7 @@ internal import SystemPackage
 
 /// nf_tables of one namespace.
 package struct NFTConnection: ~Copyable {
-    private var socket: NetlinkSocket
+    var socket: NetlinkSocket
 
     package static func open(in namespace: NetworkNamespace) throws(KernelError) -> NFTConnection {
         NFTConnection(socket: try NetlinkSocket.open(.netfilter, in: namespace))

@@ -30,7 +30,10 @@ package struct XTable: ~Copyable {
         _ name: String, _ family: AddressFamily
     ) throws(KernelError) -> XTable {
         var opened: OpaquePointer?
-        let status = unsafe clibiptc_open(family == .ipv6, name, &opened)
+        var status = unsafe clibiptc_open(family == .ipv6, name, &opened)
+        if status == -Errno.protocolNotAvailable.rawValue, try KernelModule.load(family.module) {
+            status = unsafe clibiptc_open(family == .ipv6, name, &opened)
+        }
         try check(status, "\(family.libraryPrefix)_init(\(name))", family)
         guard let opened = unsafe opened else { preconditionFailure("no table, no error") }
         let table = unsafe clibiptc_table(is_ipv6: family == .ipv6, handle: opened)
@@ -189,6 +192,9 @@ package struct XTable: ~Copyable {
 }
 
 extension AddressFamily {
+    /// What has the tables of the family.
+    fileprivate var module: String { self == .ipv4 ? "ip_tables" : "ip6_tables" }
+
     /// How libiptc's functions for the family begin.
     fileprivate var libraryPrefix: String { self == .ipv4 ? "iptc" : "ip6tc" }
 }

@@ -3,23 +3,25 @@
 /// Lets one operation at a time at a thing, in the order in which they came.
 ///
 /// An actor alone does not: at every `await` within an operation, the next one begins.
-struct Turns<Thing: Hashable> {
+package struct Turns<Thing: Hashable> {
     private var waiting: [Thing: [CheckedContinuation<Void, Never>]] = [:]
 
+    package init() {}
+
     /// Takes the thing if nobody has it.
-    mutating func take(_ thing: Thing) -> Bool {
+    package mutating func take(_ thing: Thing) -> Bool {
         guard waiting[thing] == nil else { return false }
         waiting[thing] = []
         return true
     }
 
     /// Queues up behind whoever has the thing; resumed, one has it.
-    mutating func wait(for thing: Thing, _ turn: CheckedContinuation<Void, Never>) {
+    package mutating func wait(for thing: Thing, _ turn: CheckedContinuation<Void, Never>) {
         waiting[thing, default: []].append(turn)
     }
 
     /// Hands the thing to the next.
-    mutating func pass(on thing: Thing) {
+    package mutating func pass(on thing: Thing) {
         guard var queue = waiting[thing], !queue.isEmpty else {
             waiting[thing] = nil
             return

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import EBPFBackend
+internal import IPTablesBackend
+package import LinuxKernel
+package import RedirectionEngine
+package import RedirectionModel
+internal import XTables
+
+/// The mechanisms of this build: the one place that knows every backend by name.
+package enum Backends {
+    /// What can be made, in order of preference.
+    package static let built: [Mechanism] = [.ebpf, .nft, .legacy]
+
+    /// What finds and removes what any process ever left, one for each mechanism.
+    package static let sweepers: [any KernelSweeper] = [EBPFSweeper()]
+
+    /// The file that iptables(8) locks while it writes legacy rules.
+    package static let lockFile = XTables.lockFile
+
+    /// What this kernel has of each mechanism below a ceiling, in order of preference.
+    package static func assess(below ceiling: FeatureCeiling = .none) -> [Assessment] {
+        built.map { mechanism in
+            switch mechanism {
+            case .ebpf: EBPFBackend.assess(below: ceiling)
+            case .nft: IPTablesBackend.assess(.nft, below: ceiling)
+            case .legacy: IPTablesBackend.assess(.legacy, below: ceiling)
+            }
+        }
+    }
+
+    /// What the mechanisms use of the kernel, in order of preference.
+    package static var features: [Feature] {
+        built.flatMap { mechanism in
+            switch mechanism {
+            case .ebpf: EBPFBackend.features
+            case .nft: IPTablesBackend.features(.nft)
+            case .legacy: IPTablesBackend.features(.legacy)
+            }
+        }
+    }
+
+    /// What of others' acts where we would, on the way to the workload's cgroup and in its namespace.
+    ///
+    /// Our programs are, or would be, attached to `node`; without it, to the top of the hierarchy.
+    package static func others(
+        around workload: Workload?, attachingTo node: Cgroup?
+    ) -> [ForeignHook] {
+        let target = node ?? (try? Cgroup.root())
+        let programs = target.map {
+            EBPFBackend.others(attachingTo: $0, leaf: workload?.cgroup)
+        }
+        let rules = workload.map { IPTablesBackend.others(in: $0.namespace) }
+        return (programs ?? []) + (rules ?? [])
+    }
+
+    /// The mechanism to use, and why; `refusal` tells what of a plan a mechanism cannot express.
+    package static func choose(
+        _ wish: Wish, below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = [],
+        refusal: @escaping (Mechanism) -> String? = { _ in nil }
+    ) throws -> Choice {
+        let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
+        return try RedirectionEngine.choose(
+            wish, among: assess(below: ceiling),
+            on: ceiling.version.map { min($0, version) } ?? version, beside: others,
+            refusal: refusal)
+    }
+
+    /// The mechanism to use for a plan; `inbound` is how eBPF would take inbound connections.
+    package static func choose(
+        _ wish: Wish, for plan: RedirectionPlan, inbound: InboundMethod,
+        below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = []
+    ) throws -> Choice {
+        try choose(wish, below: ceiling, beside: others) { mechanism in
+            inspector(of: mechanism, inbound: inbound).refusal(of: plan)
+        }
+    }
+
+    /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
+    package static func inspector(
+        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod
+    ) -> any PlanInspector {
+        switch mechanism {
+        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound)
+        case .nft: IPTablesInspector(.nft)
+        case .legacy: IPTablesInspector(.legacy)
+        }
+    }
+
+    /// A node's own instance, for the workloads below `node`.
+    ///
+    /// `lockFile` is what writers of legacy rules in these workloads agree on: not the
+    /// machine's, which this would make and leave where no iptables is installed. With `pins`, what
+    /// eBPF has in the kernel outlives the process.
+    package static func make(
+        _ mechanism: Mechanism, on node: Cgroup, inbound: InboundMethod, lockFile: String,
+        pins: String? = nil
+    ) async throws(RedirectionError) -> any RedirectionBackend {
+        switch mechanism {
+        case .ebpf:
+            try await EBPFBackend.load(
+                attachingTo: node, inbound: inbound, pins: pins.map { BPFPins(in: $0) })
+        case .nft: IPTablesBackend(.nft)
+        case .legacy: IPTablesBackend(.legacy, lockFile: lockFile)
+        }
+    }
+}

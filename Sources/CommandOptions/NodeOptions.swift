@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ArgumentParser
+internal import LinuxKernel
+package import RedirectionEngine
+
+/// Where a node keeps what outlives a command; the same for all commands of one node.
+package struct NodeOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Where records, journals and locks are kept.", valueName: "directory"))
+    package var stateDir = "/run/swerve"
+
+    @Option(
+        help: ArgumentHelp(
+            "A directory in bpffs for what eBPF keeps.", valueName: "directory"))
+    package var pins = "/sys/fs/bpf/swerve"
+
+    @Option(
+        help: ArgumentHelp(
+            "The cgroup below which the workloads live (default: the root of cgroup2).",
+            valueName: "directory"))
+    package var cgroupRoot: String?
+
+    package init() {}
+
+    package func validate() throws {
+        for (name, path) in [("--state-dir", stateDir), ("--pins", pins)]
+        where !path.hasPrefix("/") {
+            throw ValidationError("\(name) \(path): give a path that begins with /")
+        }
+    }
+
+    package func node() throws -> Node {
+        let cgroup: Cgroup
+        if let cgroupRoot {
+            cgroup = Cgroup(path: cgroupRoot)
+            do throws(KernelError) {
+                _ = try cgroup.openProcesses()
+            } catch {
+                throw ValidationError(
+                    "--cgroup-root \(cgroupRoot): \(error); give a cgroup of the cgroup2 hierarchy")
+            }
+        } else {
+            // Packet filters do without, on machines that have version 1 alone.
+            cgroup = (try? Cgroup.root()) ?? Cgroup(path: "/sys/fs/cgroup")
+        }
+        return Node(cgroup: cgroup, pins: pins, state: stateDir)
+    }
+}
+
+extension DriftResponse: ExpressibleByArgument {}

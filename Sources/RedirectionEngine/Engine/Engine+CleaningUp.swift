@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import LinuxKernel
+
+/// What a cleanup goes through: all that can be reached, or what a test has made.
+package struct CleanupScope: Sendable {
+    package let namespaces: [ReachableNamespaces.Found]
+    package let node: Node
+
+    package init(_ namespaces: [ReachableNamespaces.Found], on node: Node) {
+        self.namespaces = namespaces
+        self.node = node
+    }
+}
+
+/// What a look at the node has found, and where it could not look.
+package struct Findings: Sendable {
+    package var remains: [Remain] = []
+    package var failures: [String] = []
+
+    package var isEmpty: Bool { remains.isEmpty && failures.isEmpty }
+}
+
+extension Engine {
+    /// Everything on the node that is ours by its marks, whether or not there is a record of it.
+    package nonisolated func findRemains(
+        in scope: CleanupScope, _ sweepers: [any KernelSweeper]
+    ) async -> Findings {
+        var findings = Findings()
+        for sweeper in sweepers {
+            for found in scope.namespaces {
+                do throws(RedirectionError) {
+                    findings.remains += try await sweeper.remains(
+                        in: found.namespace, named: found.path)
+                } catch {
+                    findings.failures.append("\(found.path), \(sweeper.mechanism): \(error)")
+                }
+            }
+            do throws(RedirectionError) {
+                findings.remains += try await sweeper.remains(on: scope.node)
+            } catch {
+                findings.failures.append("the node, \(sweeper.mechanism): \(error)")
+            }
+        }
+        return findings
+    }
+
+    /// Removes every workload, and then what is found without a record.
+    ///
+    /// Returns what could not be removed, and why; whoever wants to know looks again.
+    package func cleanUp(
+        _ scope: CleanupScope, _ sweepers: [any KernelSweeper]
+    ) async -> [String] {
+        var failures: [String] = []
+        for id in store.ids() {
+            do throws(EngineError) {
+                try await remove(id)
+            } catch .state(let error) {
+                // Not ours to judge, so not ours to remove.
+                failures.append("\(error)")
+            } catch {
+                // What the backend cannot remove the sweepers may.
+                failures.append("\(id): \(error)")
+            }
+        }
+        for sweeper in sweepers {
+            for found in scope.namespaces {
+                do throws(RedirectionError) {
+                    try await sweeper.sweep(found.namespace, named: found.path)
+                } catch {
+                    failures.append("\(found.path), \(sweeper.mechanism): \(error)")
+                }
+            }
+            do throws(RedirectionError) {
+                try await sweeper.sweep(scope.node)
+            } catch {
+                failures.append("the node, \(sweeper.mechanism): \(error)")
+            }
+        }
+        return failures
+    }
+}

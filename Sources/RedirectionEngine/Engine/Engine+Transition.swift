@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import RedirectionModel
+
+/// How a workload gets from what it has to what it is to have.
+extension Engine {
+    /// Carries out `record`; when that fails, what `old` says is there again.
+    func replace(
+        _ old: WorkloadRecord?, with record: WorkloadRecord, in workload: Workload
+    ) async throws(EngineError) -> WorkloadRecord {
+        do throws(EngineError) {
+            try await carryOut(.apply(record: record), in: workload)
+        } catch {
+            // A lesser intention takes its place; where that fails as well, recovery has it.
+            try? await carryOut(Self.fallBack(from: record, to: old), in: workload, checking: true)
+            throw error
+        }
+        tell(record.id, .applied(record.mechanism, reason: record.reason))
+        return try known(record.id)
+    }
+
+    /// What to do when `record` could not be carried out.
+    static func fallBack(
+        from record: WorkloadRecord, to old: WorkloadRecord?
+    ) -> Journal.Intent {
+        guard var old else { return .remove(record: record) }
+        old.touched.formUnion(record.touched)
+        return .apply(record: old)
+    }
+
+    /// Writes the intention down, does it, and writes down that it is done.
+    ///
+    /// With `checking`, what is in the kernel already is left as it is.
+    func carryOut(
+        _ intent: Journal.Intent, in workload: Workload, checking: Bool = false
+    ) async throws(EngineError) {
+        let id = workload.id
+        hooks.step(.state("begin the journal of \(id)"))
+        let journal = try state { () throws(StateError) in try store.begin(intent, id) }
+        let hooks = hooks
+        let changes = ChangeLog { change in
+            journal.note(change)
+            hooks.step(.kernel(change))
+        }
+        try await changes.listening { () async throws(EngineError) in
+            switch intent {
+            case .apply(let record):
+                try await install(record, in: workload, checking: checking)
+                try write(record)
+                _ = try await retireOthers(record, in: workload)
+            case .remove(let record):
+                try await removeAll(record, from: workload)
+            }
+        }
+        hooks.step(.state("end the journal of \(id)"))
+        try state { () throws(StateError) in
+            try journal.commit()
+            try store.endJournal(id)
+        }
+        if case .remove = intent { tell(id, .removed) }
+    }
+
+    private func write(_ record: WorkloadRecord) throws(EngineError) {
+        hooks.step(.state("write the record of \(record.id)"))
+        try state { () throws(StateError) in try store.write(record) }
+    }
+
+    private func install(
+        _ record: WorkloadRecord, in workload: Workload, checking: Bool
+    ) async throws(EngineError) {
+        guard let mechanism = record.mechanism else { return }
+        try await backend { () async throws(RedirectionError) in
+            let backend = try await mechanisms.backend(mechanism)
+            let plan = record.plan
+            if checking, try await backend.installed(in: workload) == plan.fingerprint,
+                try await backend.drift(from: plan, in: workload).isEmpty
+            {
+                return
+            }
+            try await backend.apply(plan, to: workload)
+        }
+    }
+
+    /// Takes every mechanism but the record's out of service, as far as its connections let it.
+    ///
+    /// One that cannot retire now is tried again at the next look; redirection does not hang on it.
+    func retireOthers(
+        _ record: WorkloadRecord, in workload: Workload
+    ) async throws(EngineError) -> WorkloadRecord {
+        var record = record
+        for mechanism in record.retiring {
+            do throws(RedirectionError) {
+                let old = try await mechanisms.backend(mechanism)
+                switch try await old.retire(from: workload) {
+                case .complete:
+                    record.touched.remove(mechanism)
+                    tell(record.id, .retired(mechanism))
+                case .lingering(let connections):
+                    tell(record.id, .lingering(mechanism, connections: connections))
+                }
+            } catch {
+                tell(record.id, .failed("\(mechanism) could not retire: \(error)"))
+            }
+        }
+        let known = try state { () throws(StateError) in try store.record(of: record.id) }
+        if known != record { try write(record) }
+        return record
+    }
+
+    private func removeAll(
+        _ record: WorkloadRecord, from workload: Workload
+    ) async throws(EngineError) {
+        try await backend { () async throws(RedirectionError) in
+            for mechanism in record.touched.sorted(by: { $0.rawValue < $1.rawValue }) {
+                try await mechanisms.backend(mechanism).remove(from: workload)
+            }
+        }
+        hooks.step(.state("forget the record of \(record.id)"))
+        try state { () throws(StateError) in try store.forget(record.id) }
+    }
+
+    /// Forgets a workload whose namespace or cgroup is gone, with everything in them.
+    func forget(_ record: WorkloadRecord) async throws(EngineError) {
+        hooks.step(.state("forget the record of \(record.id)"))
+        try state { () throws(StateError) in
+            try store.forget(record.id)
+            try store.endJournal(record.id)
+        }
+        tell(record.id, .forgotten)
+        try await forgetOthers()
+    }
+
+    /// Has mechanisms give up what they keep, outside of namespaces, for workloads that are gone.
+    func forgetOthers() async throws(EngineError) {
+        var living: [Workload] = []
+        for id in store.ids() {
+            // Of one that cannot be read nobody knows what it needs.
+            let record = try state { () throws(StateError) in
+                if let intent = try store.pending(id) { return WorkloadRecord?(intent.record) }
+                return try store.record(of: id)
+            }
+            if let record, let workload = reach(record) { living.append(workload) }
+        }
+        try await backend { () async throws(RedirectionError) in
+            try await mechanisms.forget(allBut: living)
+        }
+    }
+}

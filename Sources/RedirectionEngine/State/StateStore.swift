@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import LinuxKernel
+
+/// The records and journals of a node's workloads, in a directory that only root reads.
+package struct StateStore: Hashable, Sendable {
+    package let directory: Directory
+    private var records: Directory { directory.child("workloads") }
+    private var journals: Directory { directory.child("journal") }
+
+    package init(_ path: String) { directory = Directory(path: path) }
+
+    /// Makes the directory.
+    package func prepare() throws(StateError) {
+        try files { () throws(KernelError) in
+            for part in [directory, records, journals] { try part.create() }
+        }
+    }
+
+    /// Who is the one agent of the node.
+    package var agentLock: String { directory.path + "/agent.lock" }
+    /// Who may change workloads.
+    package var lock: String { directory.path + "/lock" }
+
+    // MARK: Names
+
+    /// Throws unless the id can be a file's name, and looks like a name to people.
+    package static func check(_ id: Workload.ID) throws(StateError) {
+        let allowed = id.utf8.allSatisfy { byte in
+            (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+                || "._-:@+".utf8.contains(byte)
+        }
+        guard allowed else {
+            throw .invalidID(id, because: "it may have ASCII letters, digits and ._-:@+")
+        }
+        guard (1...200).contains(id.utf8.count) else {
+            throw .invalidID(id, because: "it must have 1 to 200 bytes")
+        }
+        guard let first = id.first, !".-".contains(first) else {
+            throw .invalidID(id, because: "it must not begin with a dot or a hyphen")
+        }
+    }
+
+    private static let suffix = ".json"
+
+    /// Every workload of which there is a record or a journal.
+    package func ids() -> [Workload.ID] {
+        let recorded = records.names().filter { $0.hasSuffix(Self.suffix) }
+            .map { String($0.dropLast(Self.suffix.count)) }
+        let journalled = journals.names().filter { !$0.hasSuffix(Directory.unfinished) }
+        return Set(recorded + journalled).sorted()
+    }
+
+    /// Files among the records and journals that are not ours, and are left alone.
+    package func strangers() -> [String] {
+        let odd = records.names().filter {
+            !$0.hasSuffix(Self.suffix) && !$0.hasSuffix(Self.suffix + Directory.unfinished)
+        }
+        return odd.map { records.path + "/" + $0 }
+    }
+
+    /// Removes what was being written when its writer ended.
+    package func removeUnfinished() throws(StateError) {
+        try files { () throws(KernelError) in
+            for part in [records, journals] {
+                for name in part.names() where name.hasSuffix(Directory.unfinished) {
+                    try part.remove(name)
+                }
+            }
+        }
+    }
+
+    // MARK: Records
+
+    package func record(of id: Workload.ID) throws(StateError) -> WorkloadRecord? {
+        try Self.check(id)
+        let name = id + Self.suffix
+        let text = try files { () throws(KernelError) in try records.read(name) }
+        guard let text else { return nil }
+        let record: WorkloadRecord = try Self.decode(text, in: records.path + "/" + name)
+        guard record.id == id else {
+            throw .corrupt(
+                file: records.path + "/" + name, because: "it is the record of \"\(record.id)\"")
+        }
+        return record
+    }
+
+    package func write(_ record: WorkloadRecord) throws(StateError) {
+        let text = try Self.encode(record)
+        try files { () throws(KernelError) in
+            try records.replace(record.id + Self.suffix, with: text + "\n")
+        }
+    }
+
+    package func forget(_ id: Workload.ID) throws(StateError) {
+        try files { () throws(KernelError) in try records.remove(id + Self.suffix) }
+    }
+
+    // MARK: Journals
+
+    /// What was begun and not finished; `nil` where nothing was.
+    package func pending(_ id: Workload.ID) throws(StateError) -> Journal.Intent? {
+        try Self.check(id)
+        let text = try files { () throws(KernelError) in try journals.read(id) }
+        return try text.flatMap { text throws(StateError) in
+            try Journal.intent(in: text, of: journals.path + "/" + id)
+        }
+    }
+
+    /// Writes down what is about to be done, in place of what an unfinished journal says.
+    package func begin(
+        _ intent: Journal.Intent, _ id: Workload.ID
+    ) throws(StateError) -> Journal {
+        try Self.check(id)
+        let line = try Self.encode(Journal.Entry.begin(version: Journal.version, intent: intent))
+        return try files { () throws(KernelError) in
+            try journals.replace(id, with: line + "\n")
+            return Journal(try .open(journals.path + "/" + id, .append))
+        }
+    }
+
+    /// Strikes the journal: everything in it has been done, or undone.
+    package func endJournal(_ id: Workload.ID) throws(StateError) {
+        try files { () throws(KernelError) in try journals.remove(id) }
+    }
+}
+
+// MARK: Text
+
+extension StateStore {
+    /// On one line, keys in order.
+    static func encode(_ value: some Encodable) throws(StateError) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        do {
+            return String(decoding: try encoder.encode(value), as: UTF8.self)
+        } catch {
+            throw .corrupt(file: "a record in memory", because: "\(error)")
+        }
+    }
+
+    /// Reads a value that says its version; a newer one may mean anything, and is refused.
+    static func decode<Value: Decodable>(
+        _ text: String, in file: String
+    ) throws(StateError) -> Value {
+        let data = Data(text.utf8)
+        let version: Int
+        do {
+            version = try JSONDecoder().decode(Versioned.self, from: data).version
+        } catch {
+            throw .corrupt(file: file, because: "\(error)")
+        }
+        guard version <= WorkloadRecord.currentVersion else {
+            throw .newer(file: file, version: version, known: WorkloadRecord.currentVersion)
+        }
+        do {
+            return try JSONDecoder().decode(Value.self, from: data)
+        } catch {
+            throw .corrupt(file: file, because: "\(error)")
+        }
+    }
+}
+
+/// What every version of a file of ours begins with, and nothing else of it.
+private struct Versioned: Decodable { let version: Int }
+
+/// Runs what touches files.
+private func files<Value: ~Copyable>(
+    _ body: () throws(KernelError) -> Value
+) throws(StateError) -> Value {
+    do throws(KernelError) {
+        return try body()
+    } catch {
+        throw .kernel(error)
+    }
+}

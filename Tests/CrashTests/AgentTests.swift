@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import KernelTestSupport
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import Testing
+
+/// `swerved` beside the workloads it keeps.
+@Suite(.requiresKernel, .serialized) struct AgentTests {
+    private static func agent(
+        _ node: EngineNode, _ options: [String] = ["--period", "0.1"]
+    ) throws -> RunningProgram {
+        let agent = try RunningProgram(
+            "swerved",
+            [
+                "--state-dir", node.state, "--pins", node.pins, "--cgroup-root", node.cgroup.path,
+            ] + options, joiningErrors: true)
+        #expect(try agent.line(containing: "recovered") != nil)
+        return agent
+    }
+
+    private static func installed(_ node: EngineNode) async throws -> Bool {
+        try StockTool.run("nft", "list", "tables", in: node.pod.namespace).output
+            .contains("inet swerve")
+    }
+
+    private static func apply(_ node: EngineNode) throws {
+        let result = try node.host(["apply", "nft", node.planFile(.own)])
+        #expect(result.status == 0, "\(result.output)")
+    }
+
+    private static func flush(_ node: EngineNode) throws {
+        let flush = try StockTool.run("nft", "flush", "ruleset", in: node.pod.namespace)
+        #expect(flush.status == 0, "\(flush.output)")
+    }
+
+    private static func remove(_ node: EngineNode) throws {
+        let result = try node.host(["remove"])
+        #expect(result.status == 0, "\(result.output)")
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func `rules that somebody flushed are back, and it is told`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                try Self.apply(node)
+                let agent = try Self.agent(node)
+                try Self.flush(node)
+                #expect(try agent.line(containing: "web: nft: ") != nil)
+                #expect(try agent.line(containing: "web: nft repaired") != nil)
+                #expect(try await Self.installed(node))
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func `drift that is to be reported is reported, and left`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                try Self.apply(node)
+                let agent = try Self.agent(node, ["--period", "0.1", "--drift", "report"])
+                try Self.flush(node)
+                #expect(try agent.line(containing: "web: nft: ") != nil)
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+                #expect(try await !Self.installed(node))
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func `an agent that ends, in whatever way, leaves redirection as it is`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                try Self.apply(node)
+                let first = try Self.agent(node)
+                try first.terminate()
+                #expect(try first.finish() == 0)
+                #expect(try await Self.installed(node))
+                let second = try Self.agent(node)
+                try second.kill()
+                #expect(try await Self.installed(node))
+                // What is lost while there is no agent is there again once there is one.
+                try Self.flush(node)
+                let third = try Self.agent(node, ["--drift", "report"])
+                #expect(try await Self.installed(node))
+                try third.terminate()
+                #expect(try third.finish() == 0)
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func `there is one agent a node, and commands work beside it`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                let agent = try Self.agent(node)
+                let second = try BuiltProgram.run(
+                    "swerved", ["--state-dir", node.state, "--cgroup-root", node.cgroup.path])
+                #expect(second.status == 1)
+                #expect(second.output.contains("an agent runs on this node already"))
+                try Self.apply(node)
+                try Self.flush(node)
+                #expect(try agent.line(containing: "web: nft repaired") != nil)
+                try Self.remove(node)
+                #expect(try await !Self.installed(node))
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+            }
+        }
+    }
+
+    /// How often: `SWERVE_CYCLES`, or few enough for every run of the tests.
+    private static var cycles: Int {
+        ProcessInfo.processInfo.environment["SWERVE_CYCLES"].flatMap { Int($0) } ?? 5
+    }
+
+    @Test(.timeLimit(.minutes(30)), arguments: Mechanism.allCases)
+    func `no connection notices that agents are killed`(_ mechanism: Mechanism) async {
+        await #expect(processExitsWith: .success) { [mechanism] in
+            try await EngineNode.with { node in
+                let apply = try node.host(["apply", "\(mechanism)", node.planFile(.own)])
+                #expect(apply.status == 0, "\(apply.output)")
+                let outcome = try await TrafficLoad(node.pod).run {
+                    for _ in 0..<Self.cycles {
+                        let agent = try Self.agent(node)
+                        try await Task.sleep(for: .milliseconds(Int.random(in: 0...200)))
+                        try agent.kill()
+                    }
+                }
+                print("\(mechanism), \(Self.cycles) agents killed\n\(outcome.summary)")
+                #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
+                for direction in Direction.allCases {
+                    #expect(outcome.blocks[direction, default: 0] > 100)
+                    #expect(outcome.probes[direction, default: 0] > 10)
+                }
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test func `what the daemon is told wrongly is named`() throws {
+        let cases: [([String], String)] = [
+            (["--period", "0"], "--period 0"), (["--drift", "ignore"], "'ignore'"),
+            (["--state-dir", "run"], "--state-dir run"),
+            (["--cgroup-root", "/nonexistent"], "--cgroup-root /nonexistent"),
+        ]
+        for (options, says) in cases {
+            let result = try BuiltProgram.run("swerved", options)
+            #expect(result.status == 2, "\(result)")
+            #expect(result.output.contains(says), "\(result)")
+        }
+    }
+}

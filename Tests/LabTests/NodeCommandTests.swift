@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import KernelTestSupport
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import Testing
+
+/// `swerve apply`, `mode`, `status`, `remove` and `cleanup` as an operator uses them.
+@Suite(.requiresKernel, .timeLimit(.minutes(2)))
+struct NodeCommandTests {
+    private let directory = TemporaryFile()
+    private let pod: TestPod
+    private let netns: String
+
+    init() throws {
+        pod = try TestPod.create("web")
+        netns =
+            "/proc/\(try ProcessIdentity.current().pid)/fd/\(pod.namespace.rawDescriptor)"
+        try FileManager.default.createDirectory(
+            atPath: directory.path, withIntermediateDirectories: false)
+        let policy = """
+            apiVersion: swerve.dev/v1
+            kind: Policy
+            preset: fsm
+            outbound:
+              exclude:
+                ports: [22]
+            """
+        try Data(policy.utf8).write(to: URL(filePath: directory.path + "/policy.yaml"))
+    }
+
+    /// Runs `swerve` with the node's options; POLICY and NETNS are filled in.
+    private func swerve(_ words: String...) throws -> LabTestSupport.Output {
+        let values = ["POLICY": directory.path + "/policy.yaml", "NETNS": netns]
+        return try LabTestSupport.swerve(
+            words.map { values[$0] ?? $0 } + [
+                "--state-dir", directory.path + "/state", "--pins", directory.path + "/pins",
+            ], runtime: "/nonexistent")
+    }
+
+    private struct View: Decodable {
+        let id: String
+        let mechanism: String?
+        let mode: String
+        let reason: String
+        let retiring: [String]
+        let isThere: Bool?
+    }
+
+    private func status() throws -> [View] {
+        let result = try swerve("status", "--json")
+        #expect(result.status == 0, "\(result.error)")
+        return try JSONDecoder().decode([View].self, from: Data(result.output.utf8))
+    }
+
+    private func hasTable() throws -> Bool {
+        try StockTool.run("nft", "list", "tables", in: pod.namespace).output
+            .contains("inet swerve")
+    }
+
+    @Test func `a workload is applied, switched, shown and removed`() throws {
+        let before = try StockTool.Snapshot(of: pod.namespace)
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        #expect(apply.output == "web: redirected by nft (asked for)\n")
+        #expect(try hasTable())
+        let mode = try swerve("mode", "web", "legacy")
+        #expect(mode.output == "web: redirected by legacy (asked for)\n", "\(mode.error)")
+        #expect(try !hasTable())
+        let views = try status()
+        #expect(views.map(\.id) == ["web"])
+        #expect(views.map(\.mechanism) == ["legacy"])
+        #expect(views.map(\.retiring) == [[]])
+        #expect(views.map(\.isThere) == [true])
+        let off = try swerve("mode", "web", "none")
+        #expect(off.output == "web: not redirected (mode none)\n", "\(off.error)")
+        let back = try swerve("mode", "web", "nft")
+        #expect(back.status == 0)
+        #expect(try hasTable())
+        let remove = try swerve("remove", "web")
+        #expect(remove.status == 0, "\(remove.error)")
+        #expect(try status().isEmpty)
+        #expect(try StockTool.Snapshot(of: pod.namespace).nft == before.nft)
+    }
+
+    @Test func `other commands know a workload by its id`() throws {
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        let explain = try swerve("explain", "web", "--to", "192.0.2.7:22")
+        #expect(explain.output.contains("port-excluded"), "\(explain.error)")
+        #expect(explain.output.contains("nft, which the workload has"))
+        let plan = try swerve("plan", "web", "--backend", "nft", "--diff")
+        #expect(plan.status == 0, "\(plan.error)")
+        #expect(!plan.output.contains("\n+ ") && !plan.output.contains("\n- "))
+        let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
+        _ = try pod.namespace.connect(to: Endpoint(pod.peerAddress(.ipv4), 80))
+        _ = try sidecar.accept()
+        let counters = try swerve("counters", "web")
+        #expect(counters.output.contains("outbound   outbound  1"), "\(counters)")
+        #expect(try swerve("remove", "web").status == 0)
+    }
+
+    @Test func `what cannot be done says why, and what to do`() throws {
+        let cases: [([String], status: Int, says: String)] = [
+            (["apply", "--netns", "NETNS"], 2, "-f POLICY"),
+            (["apply", "-f", "POLICY"], 2, "--netns PATH, or --cgroup PATH"),
+            (["apply", "-f", "POLICY", "--netns", "NETNS"], 2, "say --name"),
+            (["apply", "-f", "POLICY", "--netns", "web"], 2, "--netns web"),
+            (["apply", "-f", "POLICY", "--netns", "NETNS", "--name", "a/b"], 2, "\"a/b\""),
+            (["apply", "-f", "POLICY", "--netns", "/dev/null"], 2, "--netns /dev/null"),
+            (
+                ["apply", "-f", "POLICY", "--netns", "/proc/self/ns/net", "--name", "host"], 1,
+                "shares the network namespace of the machine"
+            ),
+            (["mode", "web", "fast"], 2, "'fast'"), (["mode", "web", "nft"], 1, "\"web\""),
+            (["remove", "web"], 1, "\"web\""), (["status", "web"], 1, "\"web\""),
+            (["status", "--state-dir", "run"], 2, "--state-dir run"),
+        ]
+        for (words, status, says) in cases {
+            let values = ["POLICY": directory.path + "/policy.yaml", "NETNS": netns]
+            let options = words.contains("run") ? [] : ["--state-dir", directory.path + "/state"]
+            let result = try LabTestSupport.swerve(
+                words.map { values[$0] ?? $0 } + options, runtime: "/nonexistent")
+            #expect(result.status == status, "\(words): \(result)")
+            #expect(result.error.contains(says), "\(words): \(result.error)")
+        }
+        #expect(try swerve("status").output == "no workload is on record\n")
+    }
+
+    @Test func `a record that cannot be read is named, and the others are shown`() throws {
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        let odd = directory.path + "/state/workloads/odd.json"
+        try Data(#"{"version": 2}"#.utf8).write(to: URL(filePath: odd))
+        let status = try swerve("status")
+        #expect(status.status == 1)
+        #expect(status.output.contains("web"))
+        #expect(status.error.contains("\(odd) has version 2"))
+        #expect(try swerve("remove", "web").status == 0)
+    }
+}

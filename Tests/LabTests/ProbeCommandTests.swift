@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import KernelTestSupport
+import LinuxKernel
+import RedirectionEngine
+import Testing
+
+@testable import Lab
+
+/// `swerve probe` on kernels that are not what they seem.
+@Suite(.requiresKernel, .timeLimit(.minutes(2))) struct ProbeCommandTests {
+    private struct Report: Decodable {
+        struct Feature: Decodable {
+            let mechanism: Mechanism
+            let feature: String
+            let answer: String
+            let because: String?
+        }
+        let kernel: String
+        let features: [Feature]
+        let choice: Mechanism?
+        let reason: String
+        let passedOver: [PassedOver]
+
+        func answer(_ feature: String) -> String? {
+            features.first { $0.feature == feature }?.answer
+        }
+    }
+
+    /// Runs `swerve probe --json` behind another program, which makes the kernel look different.
+    private func probe(
+        _ arguments: [String] = [], behind wrapper: [String] = []
+    ) throws -> (status: Int, report: Report, error: String) {
+        let result = try LabTestSupport.swerve(
+            ["probe", "--json"] + arguments, runtime: "/nonexistent", behind: wrapper)
+        let report = try JSONDecoder().decode(Report.self, from: Data(result.output.utf8))
+        return (result.status, report, result.error)
+    }
+
+    private func withoutBPF(_ errno: Int) -> [String] {
+        [LabTestSupport.program("without-bpf"), "\(errno)"]
+    }
+
+    @Test func `below 5_4 auto never takes eBPF, though all of it is there`() throws {
+        let wrapper = ["setarch", "--uname-2.6"]
+        let (status, report, _) = try probe(behind: wrapper)
+        #expect(status == 0)
+        #expect(report.kernel.hasPrefix("2.6."))
+        #expect(report.answer("cgroup/connect4") == "yes")
+        #expect(report.choice == .nft)
+        let version = try #require(KernelVersion(release: report.kernel))
+        #expect(
+            report.passedOver == [
+                PassedOver(.ebpf, .version, "kernel \(version) is older than 5.4")
+            ])
+        // Who asks for it by name decides for themselves.
+        #expect(try probe(["--mechanism", "ebpf"], behind: wrapper).report.choice == .ebpf)
+    }
+
+    @Test(arguments: [(1, PassedOver.Cause.unknown), (38, .kernel)])
+    func `where bpf(2) is denied, auto goes on to rules and says why`(
+        _ errno: Int, _ cause: PassedOver.Cause
+    ) throws {
+        let (status, report, _) = try probe(behind: withoutBPF(errno))
+        #expect(status == 0)
+        #expect(report.choice == .nft)
+        let ebpf = try #require(report.passedOver.first)
+        #expect(report.passedOver.count == 1)
+        #expect((ebpf.mechanism, ebpf.cause) == (.ebpf, cause))
+        #expect(ebpf.detail.contains("bpf(2)"))
+        // What cannot be asked is not said to be missing, nor repeated.
+        #expect(!ebpf.detail.contains("connect4"))
+        #expect(report.answer("cgroup/connect4") == "unknown")
+    }
+
+    @Test func `where bpf(2) is denied, ebpf by name fails and says what is missing`() throws {
+        let (status, report, error) = try probe(["--mechanism", "ebpf"], behind: withoutBPF(1))
+        #expect(status == 1)
+        #expect(report.choice == nil)
+        #expect(error.contains("ebpf was asked for and cannot run here"))
+        #expect(error.contains("bpf(2)"))
+    }
+
+    @Test func `a ceiling hides what is newer`() throws {
+        let (_, report, _) = try probe(["--max-features", "5.2"])
+        #expect(report.answer("sk_lookup") == "no")
+        #expect(report.answer("cgroup/connect4") == "yes")
+        // 5.3 has the hook that answers SO_ORIGINAL_DST.
+        #expect(report.answer("cgroup/getsockopt") == "no")
+        #expect(report.choice == .nft)
+        #expect(report.passedOver.map(\.cause) == [.version])
+        let named = try probe(["--max-features", "5.2", "--mechanism", "ebpf"])
+        #expect(named.status == 1)
+        #expect(named.error.contains("nothing newer than Linux 5.2 is used here"))
+    }
+
+    @Test func `a mode that is no mode is wrong usage`() throws {
+        let result = try LabTestSupport.swerve(
+            ["probe", "--mechanism", "magic"], runtime: "/nonexistent")
+        #expect(result.status == 2)
+    }
+}
