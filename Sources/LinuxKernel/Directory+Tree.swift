@@ -10,6 +10,15 @@ extension Directory {
     /// Whether something of that name is in it.
     package func has(_ name: String) -> Bool { child(name).exists }
 
+    /// The names of the directories in it, in order.
+    package func directories() -> [String] {
+        names().filter { name in
+            let file = path + "/" + name
+            let type = try? FileManager.default.attributesOfItem(atPath: file)[.type]
+            return type as? FileAttributeType == .typeDirectory
+        }
+    }
+
     /// Gives it another path, in the same filesystem, where nothing may be.
     package func move(to other: String) throws(KernelError) {
         try kernel("rename(\(path), \(other))") { unsafe clinux_rename(path, other) }

@@ -199,6 +199,18 @@ package struct TransparentRouting: Hashable, Sendable {
         return try routing.isComplete(in: namespace, owner) ? routing : nil
     }
 
+    /// Whether there is anything of the owner's, whole or not.
+    package static func isPresent(
+        in namespace: NetworkNamespace, for owner: Owner
+    ) throws(KernelError) -> Bool {
+        var netlink = try RouteNetlink.open(in: namespace)
+        let remains = try Remains(&netlink)
+        return remains.rules.contains { owner.made($0.rule) }
+            || remains.routes.contains {
+                [owner.maker, owner.makerOfSysctl].contains($0.route.maker)
+            }
+    }
+
     private func isComplete(
         in namespace: NetworkNamespace, _ owner: Owner
     ) throws(KernelError) -> Bool {

@@ -19,6 +19,8 @@ struct PinnedWorld {
 
     var pins: String { files.path + "/swerve" }
 
+    var node: Node { Node(cgroup: cgroup, pins: pins, state: "") }
+
     /// A socket in a struct that is copied.
     final class Held {
         let socket: Socket

@@ -7,7 +7,9 @@
  *
  * Rules: fixed-width fields only, no implicit padding, every byte written. Addresses are in network
  * order, IPv4 mapped into IPv6 (::ffff:a.b.c.d), so that one code path serves both families. Ports
- * say their order. Any change of layout bumps SWERVE_ABI_VERSION.
+ * say their order. Any change of layout bumps SWERVE_ABI_VERSION. A newer version goes on with an older
+ * one's maps about sockets and flows where their layout is the same, so a map whose entries change
+ * their meaning, and not their size, gets another name.
  */
 #ifndef SWERVE_ABI_H
 #define SWERVE_ABI_H

@@ -93,6 +93,10 @@ static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_pac
 	__u32 action = pod ? decide(pod, packet) : SWERVE_PASS;
 	__u16 inbound_port = pod ? bpf_htons(pod->inbound_port) : 0;
 
+	/* Switched off: what had begun goes on, and nothing begins. */
+	if (stale && pod && !(pod->flags & SWERVE_POD_ENABLED) &&
+	    stale->expires > bpf_ktime_get_ns())
+		return rewrite(ctx, packet, false, stale);
 	if (stale && action == SWERVE_REDIRECT_INBOUND && stale->port == inbound_port)
 		entry.peer_port = stale->peer_port;
 	else if (stale)

@@ -158,9 +158,9 @@ struct CgroupInstallation: Sendable {
         self.links = links
     }
 
-    /// What an earlier process has left of it; `nil` for nothing.
+    /// What an earlier process has left of it; `nil` for nothing, and for another build's.
     init?(of key: UInt64, _ cgroup: Cgroup?, _ node: NodePrograms) throws(KernelError) {
-        guard let cgroup else { return nil }
+        guard let cgroup, node.isSameBuild else { return nil }
         var links: [String: BPFLink] = [:]
         for pins in node.pins(of: key) {
             let found = try pins.openAttached(to: cgroup)

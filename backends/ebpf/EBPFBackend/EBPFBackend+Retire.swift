@@ -41,7 +41,7 @@ extension EBPFBackend {
         let beginning = table.filter { $0.state == .synReceived }.count
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
-            + (installations[key]?.attached == nil ? 0 : served(entry, among: table))
+            + (held(key, workload)?.attached == nil ? 0 : served(entry, among: table))
     }
 
     /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who

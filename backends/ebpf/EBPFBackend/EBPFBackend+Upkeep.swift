@@ -56,13 +56,12 @@ extension EBPFBackend {
 
     /// Removes what there is of a pod whose namespace nobody can enter any more.
     private func forget(_ key: UInt64) throws(KernelError) {
-        let entry = try node.pods.lookup(key, as: swerve_pod.self)
         try removeEntry(key)
         try forgetListeners(key)
         try removeFlows { $0.pod == key }
         for pins in node.pins(of: key) { try pins.remove() }
-        installations[key] = nil
-        guard let set = entry?.set else { return }
+        let set = installations.removeValue(forKey: key)?.set ?? sets.inherit(key)
+        guard let set else { return }
         sets.awaitReaders()
         sets.release(set)
     }

@@ -286,15 +286,16 @@ package actor EBPFBackend: RedirectionBackend {
         guard node.hasPins else { return nil }
         let entry = try node.pods.lookup(key, as: swerve_pod.self)
         let isNamespace = workload.scope == .namespace
+        let set = sets.inherit(key)
         let found = Installation(
-            set: entry?.set, inboundPort: entry?.inbound_port,
+            set: set, inboundPort: entry?.inbound_port,
             routing: isNamespace
                 ? try TransparentRouting.installed(in: workload.namespace, for: .programs) : nil,
             inbound: isNamespace
                 ? try InboundAttachment(of: key, in: workload.namespace, node) : nil,
             attached: try CgroupInstallation(of: key, workload.cgroup, node))
         let isEmpty = (found.inbound?.isEmpty ?? true) && found.attached == nil
-        guard entry != nil || !isEmpty else { return nil }
+        guard entry != nil || set != nil || !isEmpty else { return nil }
         installations[key] = found
         return found
     }

@@ -17,6 +17,8 @@ struct NodeBuilder {
     private(set) var links: [String: BPFLink] = [:]
     private(set) var places: [ProgramPart.Place] = []
     private(set) var reports: [ProgramReport] = []
+    /// Whether what is adopted was this build's.
+    private(set) var isSameBuild = false
     /// The programs that take the place of an older version's, once the pods are there.
     private(set) var waiting: [Waiting]?
 
@@ -43,6 +45,7 @@ struct NodeBuilder {
         loader = ProgramLoader(sharing: maps)
         try openLinks(in: pins)
         let isOwn = try maps[Self.tag]?.lookup(UInt32(0), as: UInt64.self) == build
+        isSameBuild = isOwn
         guard isOwn, Self.mapNames.allSatisfy({ maps[$0] != nil }) else { return }
         loader = ProgramLoader(adopting: maps)
     }

@@ -156,6 +156,9 @@ final class NodePrograms: Sendable {
         state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
     }
 
+    /// Whether programs an earlier process has attached to cgroups may stay.
+    var isSameBuild: Bool { state.withLock { $0.builder.isSameBuild } }
+
     /// The pods something is pinned for.
     var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }
 

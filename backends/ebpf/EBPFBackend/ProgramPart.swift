@@ -92,6 +92,6 @@ extension ProgramPart {
             ["swerve_connect4": .connect4, "swerve_connect6": .connect6]),
     ]
 
-    /// Every part there is, of which a kernel gets one of the two that find owners.
-    static var all: [ProgramPart] { readers + [exactOwner, basicOwner] + deciders }
+    /// Every part there is, of which a node gets one of the two that find owners.
+    static var all: [ProgramPart] { readers + [peername, exactOwner, basicOwner] + deciders }
 }

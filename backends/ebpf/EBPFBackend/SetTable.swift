@@ -24,6 +24,8 @@ struct SetTable {
     private var shared: [SetContent: UInt32] = [:]
     private var sets: [UInt32: Written] = [:]
     private var nextID: UInt32 = 1
+    /// The sets that pods of an earlier process use, until this one knows these pods.
+    private var inherited: [UInt64: UInt32] = [:]
 
     /// What there is of a set in the kernel.
     private struct Written {
@@ -95,6 +97,9 @@ struct SetTable {
         sets[id] = nil
         erase(set)
     }
+
+    /// The set of a pod that an earlier process has entered; asked once, it is the caller's.
+    mutating func inherit(_ pod: UInt64) -> UInt32? { inherited.removeValue(forKey: pod) }
 
     // MARK: Writing
 
@@ -174,6 +179,7 @@ extension SetTable {
         for key in try node.pods.keys(as: UInt64.self) {
             guard let pod = try node.pods.lookup(key, as: swerve_pod.self) else { continue }
             users[pod.set, default: 0] += 1
+            inherited[key] = pod.set
         }
         for id in users.keys { sets[id] = Written(id: id) }
         var ports = Set(try node.portSets.keys(as: UInt32.self))

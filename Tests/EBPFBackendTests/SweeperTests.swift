@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import EBPFBackend
+import KernelTestSupport
+import LibBPF
+import LinuxKernel
+import RedirectionEngine
+import RedirectionModel
+import SystemPackage
+import Testing
+
+/// A cleanup finds what is ours without a record of it, and leaves alone what is not.
+@Suite(.requiresKernel) struct SweeperTests {
+    @Test(.timeLimit(.minutes(2)), arguments: InboundMethod.allCases)
+    func `everything of ours is found and removed, and nothing of others`(
+        _ method: InboundMethod
+    ) async {
+        await #expect(processExitsWith: .success) { [method] in
+            try await withPinnedPod { world in
+                let foreign = try BPFProgram.load(
+                    .cgroupSocketAddress, .connect4, instructions: [.returnValue(1), .exit],
+                    name: "somebody")
+                let link = try BPFLink.attach(foreign, to: world.cgroup, .connect4)
+                var plan = world.pod.plan
+                if method == .socketLookup {
+                    plan.inboundMode = .transparent(mark: 7, table: 133)
+                }
+                do {
+                    let backend = try await world.load(inbound: method)
+                    try await backend.apply(plan, to: world.pod.workload)
+                }
+                let sweeper = EBPFSweeper(pins: world.pins)
+                let (node, namespace) = (world.node, world.pod.namespace)
+                let inside = try await sweeper.remains(in: namespace, named: "pod")
+                let parts: Set<KernelPart> =
+                    method == .socketLookup ? [.program, .routing] : [.program, .qdisc]
+                #expect(Set(inside.map(\.part)) == parts, "\(inside)")
+                let outside = try await sweeper.remains(on: node)
+                #expect(Set(outside.map(\.part)) == [.program, .pin], "\(outside)")
+                #expect(!outside.contains { $0.what == "somebody" }, "\(outside)")
+
+                try await sweeper.sweep(namespace, named: "pod")
+                #expect(try await sweeper.remains(in: namespace, named: "pod") == [])
+                try await sweeper.sweep(node)
+                #expect(try await sweeper.remains(on: node) == [], "swept")
+                #expect(!Directory(path: world.pins).exists)
+                let programs = try BPFLink.programs(on: world.cgroup, .connect4)
+                #expect(programs == [foreign.id], "\(programs), \(foreign.id)")
+                let qdiscs = try StockTool.run("tc", "qdisc", "show", in: namespace)
+                #expect(!qdiscs.output.contains("clsact"))
+                withExtendedLifetime(link) {}
+            }
+        }
+    }
+
+    /// What is pinned, by a process that is killed before its pins are whole, and what is not.
+    @Test(.timeLimit(.minutes(2)))
+    func `programs that no pin leads to are found, in cgroups below as well`() async {
+        await #expect(processExitsWith: .success) {
+            try await withPinnedPod { world in
+                let below = world.cgroup.child("below")
+                try below.create()
+                let ours = try BPFProgram.load(
+                    .cgroupSocketAddress, .connect4, instructions: [.returnValue(1), .exit],
+                    name: "swerve_connect4")
+                let linked = try BPFLink.attach(ours, to: below, .connect4)
+                let unlinked = try BPFLink.attachWithoutLink(ours, to: world.cgroup, .connect4)
+                let sweeper = EBPFSweeper(pins: world.pins)
+                let found = try await sweeper.remains(on: world.node)
+                #expect(Set(found.map(\.place)) == [below.path, world.cgroup.path])
+                try await sweeper.sweep(world.node)
+                #expect(try BPFLink.programs(on: below, .connect4) == [])
+                #expect(try BPFLink.programs(on: world.cgroup, .connect4) == [])
+                withExtendedLifetime((linked, unlinked)) {}
+                try below.remove()
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a bpf filesystem is mounted where there is none, and told from others`() async throws {
+        let place = TemporaryFile()
+        try Directory(path: place.path).create()
+        #expect(try !BPFFileSystem.contains(place.path))
+        #expect(try !BPFFileSystem.contains(place.path + "/nothing"))
+        try BPFFileSystem.mount(on: place.path)
+        let isThere = try BPFFileSystem.contains(place.path)
+        let own = try NetworkNamespace.current()
+        #expect(try StockTool.run("umount", place.path, in: own).status == 0)
+        #expect(isThere)
+        #expect(try !BPFFileSystem.contains(place.path))
+    }
+}
