@@ -24,6 +24,11 @@ int clinux_rename(const char *from, const char *to)
 	return or_errno(rename(from, to));
 }
 
+int clinux_rename_new(const char *from, const char *to)
+{
+	return or_errno(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
+}
+
 int clinux_exchange(const char *one, const char *other)
 {
 	return or_errno(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE));
