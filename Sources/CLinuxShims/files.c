@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Files that are replaced whole, and the unix socket of the agent. */
+/* Files that are replaced whole or watched, and the unix socket of the agent. */
 #define _GNU_SOURCE
 #include "clinux_shims.h"
 
@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,6 +22,11 @@ static int or_errno(int result)
 int clinux_rename(const char *from, const char *to)
 {
 	return or_errno(rename(from, to));
+}
+
+int clinux_rename_new(const char *from, const char *to)
+{
+	return or_errno(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
 }
 
 int clinux_exchange(const char *one, const char *other)
@@ -74,6 +80,32 @@ int clinux_check_unwritten(int fd)
 	if (result == 0)
 		result = or_errno(fcntl(fd, F_SETLEASE, F_UNLCK));
 	return result;
+}
+
+static int watch(const char *path, uint32_t events)
+{
+	int fd = or_errno(inotify_init1(IN_CLOEXEC));
+	int result;
+
+	if (fd < 0)
+		return fd;
+	result = or_errno(inotify_add_watch(fd, path, events));
+	if (result < 0) {
+		close(fd);
+		return result;
+	}
+	return fd;
+}
+
+int clinux_watch_file(const char *path)
+{
+	return watch(path, IN_MODIFY);
+}
+
+int clinux_watch_directory(const char *path)
+{
+	return watch(path, IN_CLOSE_WRITE | IN_MOVE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+				   IN_ONLYDIR);
 }
 
 int clinux_connect_unix(const char *path, int milliseconds)

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -498,32 +497,6 @@ int clinux_signal_descriptor(const int *signals, size_t count)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	return OR_ERRNO(signalfd(-1, &set, SFD_CLOEXEC));
-}
-
-static int watch(const char *path, uint32_t events)
-{
-	int fd = OR_ERRNO(inotify_init1(IN_CLOEXEC));
-	int result;
-
-	if (fd < 0)
-		return fd;
-	result = OR_ERRNO(inotify_add_watch(fd, path, events));
-	if (result < 0) {
-		close(fd);
-		return result;
-	}
-	return fd;
-}
-
-int clinux_watch_file(const char *path)
-{
-	return watch(path, IN_MODIFY);
-}
-
-int clinux_watch_directory(const char *path)
-{
-	return watch(path, IN_CLOSE_WRITE | IN_MOVE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
-				   IN_ONLYDIR);
 }
 
 int clinux_kernel_release(char *release, size_t size)

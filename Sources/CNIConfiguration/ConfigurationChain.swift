@@ -141,7 +141,7 @@ package struct ConfigurationChain: Sendable {
         // Written to until the very moment it was moved: the list is made of what it says now.
         let now = try FileReplacement.settled(saved)
         if now.bytes == file.content.bytes { return .progress }
-        if !isThere(file.name) { try FileReplacement.move(saved, to: file.path) }
+        try FileReplacement.restore(saved, to: file.path)
         return .overtaken
     }
 
@@ -155,7 +155,7 @@ package struct ConfigurationChain: Sendable {
                 ChainText.list(of: plugin, called: name, entry) == file.content.bytes
             else { continue }
             // The file comes back before the list goes; one that has come back by itself is newer.
-            if !isThere(name) { try FileReplacement.move(saved, to: directory + "/" + name) }
+            try FileReplacement.restore(saved, to: directory + "/" + name)
             try FileReplacement.remove(file.path)
             return true
         }

@@ -73,6 +73,19 @@ package enum FileReplacement {
         try syncDirectory(of: other)
     }
 
+    /// Gives a file its name back, unless there is one of that name by now, which is newer.
+    package static func restore(_ path: String, to other: String) throws(KernelError) {
+        let result = unsafe clinux_rename_new(path, other)
+        if result == -Errno.fileExists.rawValue { return }
+        // For filesystems that know no such rename: a look, and what comes after it is lost.
+        if result == -Errno.invalidArgument.rawValue {
+            if (try? FileContent.read(other)) == nil { try move(path, to: other) }
+            return
+        }
+        try kernel("renameat2(\(path))") { result }
+        try syncDirectory(of: other)
+    }
+
     /// Removes a file, if it is there.
     package static func remove(_ path: String) throws(KernelError) {
         let result = unsafe clinux_unlink(path)

@@ -49,7 +49,7 @@ let world = PluginWorld(
 ignoreBrokenPipes()
 let outcome = Plugin.run(environment, input: readInput, world)
 for line in outcome.log {
-    try? StandardStream.error.write("swerve-cni: " + line.map { $0 == "\n" ? " " : $0 } + "\n")
+    try? StandardStream.error.write("swerve-cni: " + line.map { $0.isNewline ? " " : $0 } + "\n")
 }
 do throws(SystemFailure) {
     try StandardStream.output.write(outcome.output)

@@ -34,9 +34,10 @@ import Testing
         let network = try TestNetwork()
         let behavior = try #require(Self.troubles[trouble])
         let input = network.input(.v1_0_0, ["timeoutSeconds": JSON(1)])
-        try FakeAgent.with(network.socket, { _ in behavior }) { _ in
+        try FakeAgent.with(network.socket, { _ in behavior }) { agent in
             let error = try PluginProcess("ADD").run(input).error()
             #expect(error.code == 11)
+            #expect(agent.requests.map(\.call) == [.add], "it has been asked")
             #expect(!error.details.isEmpty)
         }
     }

@@ -39,10 +39,11 @@ ssize_t clinux_write(int fd, const void *_Nonnull bytes, size_t size);
 int clinux_lock(int fd);
 
 /*
- * [errno] rename(2); renameat2(RENAME_EXCHANGE), which leaves each file under the other's name;
- * unlink(2).
+ * [errno] rename(2); renameat2(2) that fails with -EEXIST if there is something, or leaves each file
+ * under the other's name; unlink(2).
  */
 int clinux_rename(const char *_Nonnull from, const char *_Nonnull to);
+int clinux_rename_new(const char *_Nonnull from, const char *_Nonnull to);
 int clinux_exchange(const char *_Nonnull one, const char *_Nonnull other);
 int clinux_unlink(const char *_Nonnull path);
 
