@@ -76,6 +76,10 @@ fuzz: ## throw inputs at the readers of policies, guided by coverage (FUZZ_SECON
 kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, from the code
 	$(Q)SWERVE_UPDATE_GOLDEN=1 swift test --skip-build $(SWIFT_FLAGS) --filter KernelSupportTests
 
+test-kernels: deps-test build-tests ## run the suites on Debian's kernels, emulated (root, an hour): KERNELS=6.12/v1
+	$(Q)$(SUDO) scripts/kernels/fetch
+	$(Q)$(SUDO) scripts/kernels/matrix $(KERNELS)
+
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
 	$(Q)scripts/check
 

@@ -20,13 +20,18 @@ struct DemoCommand: ParsableCommand {
     var mechanism: [MechanismArgument] = [.ebpf, .nft, .legacy, .none]
 
     @Option(help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
-    var inbound = InboundMethod.preferred
+    var inbound: InboundMethod?
+
+    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
+    var maxFeatures: KernelVersion?
 
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        let demo = Demo(json: json, inbound: inbound)
+        let ceiling = FeatureCeiling(maxFeatures)
+        let demo = Demo(
+            json: json, inbound: inbound ?? .preferred(below: ceiling), ceiling: ceiling)
         let mechanisms = mechanism
         try runInterruptibly {
             try LabRemains.sweep()
@@ -55,6 +60,7 @@ struct DemoRun: Encodable {
 private struct Demo: Sendable {
     let json: Bool
     let inbound: InboundMethod
+    let ceiling: FeatureCeiling
 
     func run(_ mechanism: MechanismArgument) async throws -> DemoRun {
         announce(mechanism)
@@ -75,6 +81,7 @@ private struct Demo: Sendable {
     private func play(_ mechanism: MechanismArgument, _ run: inout DemoRun) async throws {
         var configuration = LabConfiguration(mechanism.wish)
         configuration.inbound = inbound
+        configuration.ceiling = ceiling
         let (exchanges, sidecars) = try await Lab.with(
             configuration, progress: Progress.show
         ) { lab in

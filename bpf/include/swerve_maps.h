@@ -128,9 +128,15 @@ static __always_inline void swerve_count(__u32 stat)
 static __always_inline void swerve_decided(__u64 pod, enum swerve_direction direction, __u32 reason)
 {
 	struct swerve_counts *counts = bpf_map_lookup_elem(&swerve_counts, &pod);
+	__u64 row = reason;
 
-	if (counts && reason < SWERVE_REASONS)
-		counts->of[direction][reason] += 1;
+	/* Before Linux 5.11 a bound that is found on a copy is not known of the register it is from. */
+	asm volatile("if %[row] < %[rows] goto +1\n\t"
+		     "%[row] = 0"
+		     : [row] "+r"(row)
+		     : [rows] "i"(SWERVE_REASONS));
+	if (counts)
+		counts->of[direction][row] += 1;
 }
 
 #endif

@@ -97,6 +97,8 @@ static __always_inline enum swerve_parsed swerve_skip_extensions(struct __sk_buf
 	struct swerve_extension extension;
 	__u32 i;
 
+	/* Linux 5.10 follows a loop only if its last instruction jumps, which the compiler decides. */
+#pragma unroll
 	for (i = 0; i < SWERVE_EXTENSION_HEADERS; i++) {
 		if (!swerve_is_extension(packet->protocol))
 			return SWERVE_PARSED_PORTS;
