@@ -13,7 +13,9 @@ package enum Backends {
     package static let built: [Mechanism] = [.ebpf, .nft, .legacy]
 
     /// What finds and removes what any process ever left, one for each mechanism.
-    package static let sweepers: [any KernelSweeper] = [EBPFSweeper()]
+    package static func sweepers(pins: String) -> [any KernelSweeper] {
+        [EBPFSweeper(pins: pins), IPTablesSweeper(.nft), IPTablesSweeper(.legacy)]
+    }
 
     /// The file that iptables(8) locks while it writes legacy rules.
     package static let lockFile = XTables.lockFile

@@ -17,9 +17,10 @@ package actor NodeAgent {
     package let engine: Engine
     private let period: Duration
     private let logger: Logger
-    /// Reasons to look; today the clock is the only one.
-    private let wakes: AsyncStream<Void>
-    private let waker: AsyncStream<Void>.Continuation
+    /// Workloads to look at; `nil` stands for all.
+    private let wakes: AsyncStream<Workload.ID?>
+    private let waker: AsyncStream<Workload.ID?>.Continuation
+    private var watches: [Workload.ID: NamespaceListener] = [:]
 
     package init(
         state: String, _ mechanisms: any MechanismSource, drift: DriftResponse,
@@ -30,7 +31,7 @@ package actor NodeAgent {
             state: state, mechanisms, drift: drift, hooks: Engine.Hooks(event: log))
         self.period = period
         self.logger = logger
-        (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
     }
 
     /// Runs until the task is canceled; what is being done to a workload then comes to its end.
@@ -41,23 +42,52 @@ package actor NodeAgent {
         }
         defer { withExtendedLifetime(lock) {} }
         _ = await engine.recover()
+        await listen()
         logger.notice("recovered; looking every \(period)")
         let clock = Task { [waker, period] in
             while !Task.isCancelled {
                 try await Task.sleep(for: period)
-                waker.yield()
+                waker.yield(nil)
             }
         }
         defer { clock.cancel() }
         await withTaskCancellationHandler {
-            for await _ in wakes {
+            for await id in wakes {
                 if Task.isCancelled { break }
-                _ = await engine.reconcile()
+                await look(at: id)
             }
         } onCancel: { [waker] in
             waker.finish()
         }
+        watches = [:]
         logger.notice("ending; every workload stays as it is")
+    }
+
+    private func look(at id: Workload.ID?) async {
+        guard let id else {
+            _ = await engine.reconcile()
+            return await listen()
+        }
+        do throws(EngineError) {
+            try await engine.look(at: id)
+        } catch {
+            logger.error("\(id): \(error)")
+        }
+    }
+
+    /// Listens to the namespaces of all workloads that are there now.
+    private func listen() async {
+        let waker = waker
+        var listened: [Workload.ID: NamespaceListener] = [:]
+        for workload in await engine.workloads() where workload.scope == .namespace {
+            let (id, namespace) = (workload.id, workload.namespace)
+            if let watch = watches[id], watch.namespace == namespace {
+                listened[id] = watch
+            } else {
+                listened[id] = NamespaceListener(to: namespace) { waker.yield(id) }
+            }
+        }
+        watches = listened
     }
 }
 

@@ -35,7 +35,7 @@ struct CleanupCommand: ParsableCommand {
     private func cleanUp() async throws {
         let engine = try node.engine()
         let scope = CleanupScope(try namespaces(), on: try node.node())
-        let sweepers = Backends.sweepers
+        let sweepers = Backends.sweepers(pins: try node.node().pins)
         var report = CleanupReport(
             workloads: engine.store.ids(),
             found: await engine.findRemains(in: scope, sweepers), isDryRun: dryRun)

@@ -131,6 +131,27 @@ struct NodeCommandTests {
         #expect(try swerve("status").output == "no workload is on record\n")
     }
 
+    @Test func `a cleanup lists, removes, and looks again`() throws {
+        let foreign = try StockTool.run("nft", "add", "table", "inet", "others", in: pod.namespace)
+        #expect(foreign.status == 0)
+        let before = try StockTool.Snapshot(of: pod.namespace)
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        // Nobody remembers having made the table.
+        let record = directory.path + "/state/workloads/web.json"
+        try FileManager.default.removeItem(atPath: record)
+        let look = try swerve("cleanup", "--dry-run", "--netns", "NETNS")
+        #expect(look.status == 0, "\(look.error)")
+        #expect(look.output.contains("would remove"), "\(look.output)")
+        #expect(try hasTable())
+        let cleanup = try swerve("cleanup", "--netns", "NETNS")
+        #expect(cleanup.status == 0, "\(cleanup.error)")
+        #expect(try StockTool.Snapshot(of: pod.namespace) == before)
+        let again = try swerve("cleanup", "--netns", "NETNS")
+        #expect(again.output == "nothing of ours is on this node\n", "\(again)")
+    }
+
     @Test func `a record that cannot be read is named, and the others are shown`() throws {
         let apply = try swerve(
             "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")

@@ -27,6 +27,17 @@ extension Engine {
         }
     }
 
+    /// Compares one workload, of which the kernel has told that something changed.
+    package func look(at id: Workload.ID) async throws(EngineError) {
+        try await exclusively(id) { () async throws(EngineError) in
+            try await settle(id)
+            try await check(id, after: .change)
+        }
+    }
+
+    /// The workloads on record that are there.
+    package func workloads() -> [Workload] { list().records.compactMap(reach) }
+
     private func each(
         _ body: @escaping @Sendable (Workload.ID) async throws(EngineError) -> Void
     ) async -> [Workload.ID: EngineError] {
@@ -81,14 +92,15 @@ extension Engine {
         }
     }
 
-    enum Occasion { case start, time }
+    enum Occasion { case start, time, change }
 
     /// Compares a workload with its record.
     private func check(_ id: Workload.ID, after occasion: Occasion) async throws(EngineError) {
         let found = try state { () throws(StateError) in try store.record(of: id) }
         guard var record = found else { return }
         guard let workload = reach(record) else { return try await forget(record) }
-        if !record.retiring.isEmpty {
+        // A retirement may change something each time it is asked for: not whenever that is told.
+        if occasion != .change, !record.retiring.isEmpty {
             record = try await retireOthers(record, in: workload)
         }
         guard let mechanism = record.mechanism else { return }
