@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Foundation
 package import LinuxKernel
 package import RedirectionEngine
 internal import Synchronization
+internal import SystemPackage
 
 /// The cgroup this process is in for a test's sake.
 private let testCgroup = Mutex<Cgroup?>(nil)
@@ -35,6 +37,14 @@ private func leave(_ cgroup: Cgroup, for home: Cgroup) throws(KernelError) {
     testCgroup.withLock { $0 = nil }
     try home.add(0)
     for child in cgroup.children() { try child.remove() }
+    // A process that has been waited for may leave its cgroup a moment later.
+    for _ in 0..<500 {
+        do throws(KernelError) {
+            return try cgroup.remove()
+        } catch  where error.errno == .resourceBusy {
+            Thread.sleep(forTimeInterval: 0.01)
+        }
+    }
     try cgroup.remove()
 }
 

@@ -59,6 +59,25 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(2)))
+    func `what the kernel tells of is repaired before the period is over`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                try Self.apply(node)
+                // Longer than anybody here waits.
+                let agent = try Self.agent(node, ["--period", "3600"])
+                for _ in 0..<3 {
+                    try Self.flush(node)
+                    #expect(try agent.line(containing: "web: nft repaired") != nil)
+                }
+                #expect(try await Self.installed(node))
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)))
     func `drift that is to be reported is reported, and left`() async {
         await #expect(processExitsWith: .success) {
             try await EngineNode.with { node in

@@ -42,6 +42,15 @@ struct EngineNode: Sendable {
     ///
     /// For an exit test: the process lives in the node's cgroup meanwhile.
     static func with(_ body: (EngineNode) async throws -> Void) async throws {
+        do {
+            try await inTestCgroup(body)
+        } catch {
+            // Thrown on, it would be told without its words.
+            Issue.record("\(error)")
+        }
+    }
+
+    private static func inTestCgroup(_ body: (EngineNode) async throws -> Void) async throws {
         try await withTestCgroup { cgroup in
             let directory = "/tmp/swerve-node-\(UInt64.random(in: 0 ... .max))"
             let files = FileManager.default
@@ -59,14 +68,16 @@ struct EngineNode: Sendable {
             }
             try node.makeLegacyTables()
             try node.loadPrograms()
+            let result: Result<Void, any Error>
             do {
                 try await body(node)
+                result = .success(())
             } catch {
-                // Thrown on, it would be told without its words.
-                Issue.record("\(error)")
+                result = .failure(error)
             }
             let unmount = try StockTool.run("umount", directory + "/bpf", in: .current())
             #expect(unmount.status == 0, "\(unmount.output)")
+            try result.get()
         }
     }
 
