@@ -17,13 +17,15 @@ package final class ClientThread: Sendable {
 
     private let state = Mutex(State())
 
-    /// Connects and closes, again and again.
+    /// Connects and closes, again and again, with a pause between: whoever uses every port of its
+    /// address up, as fast as it can, measures ports.
     package init(in namespace: NetworkNamespace, to server: Endpoint, atMost limit: Int) {
         Thread.detachNewThread { [self] in
             do throws(KernelError) {
                 for _ in 0..<limit where !state.withLock({ $0.isStopping }) {
                     _ = try namespace.connect(to: server)
                     state.withLock { $0.connected += 1 }
+                    Thread.sleep(forTimeInterval: 0.002)
                 }
             } catch {
                 state.withLock { $0.failure = error }
