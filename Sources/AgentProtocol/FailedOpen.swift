@@ -27,6 +27,11 @@ package struct FailedOpen: Hashable, Sendable {
         JSON(members: ["request": request.json, "reason": .string(reason)])
     }
 
+    /// What the one of an attachment is called there; a container may have several interfaces.
+    package static func name(of attachment: Attachment) -> String {
+        attachment.container + "@" + attachment.interface
+    }
+
     /// Where they are: `failed-open`, in the directory of the agent's socket.
     package static func directory(besides socket: String) -> String {
         String(socket[..<(socket.lastIndex(of: "/") ?? socket.startIndex)]) + "/failed-open"

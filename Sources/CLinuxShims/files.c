@@ -2,8 +2,8 @@
 /* Files that are replaced whole or watched, and the unix socket of the agent. */
 #define _GNU_SOURCE
 #include "clinux_shims.h"
+#include "or_errno.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,44 +14,39 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int or_errno(int result)
-{
-	return result < 0 ? -errno : result;
-}
-
 int clinux_rename(const char *from, const char *to)
 {
-	return or_errno(rename(from, to));
+	return OR_ERRNO(rename(from, to));
 }
 
 int clinux_rename_new(const char *from, const char *to)
 {
-	return or_errno(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
+	return OR_ERRNO(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
 }
 
 int clinux_exchange(const char *one, const char *other)
 {
-	return or_errno(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE));
+	return OR_ERRNO(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE));
 }
 
 int clinux_unlink(const char *path)
 {
-	return or_errno(unlink(path));
+	return OR_ERRNO(unlink(path));
 }
 
 int clinux_sync(int fd)
 {
-	return or_errno(fsync(fd));
+	return OR_ERRNO(fsync(fd));
 }
 
 int clinux_set_mode(int fd, mode_t mode)
 {
-	return or_errno(fchmod(fd, mode));
+	return OR_ERRNO(fchmod(fd, mode));
 }
 
 int clinux_set_owner(int fd, uid_t uid, gid_t gid)
 {
-	return or_errno(fchown(fd, uid, gid));
+	return OR_ERRNO(fchown(fd, uid, gid));
 }
 
 int clinux_file_owner(int fd, mode_t *mode, uid_t *uid, gid_t *gid)
@@ -76,20 +71,20 @@ int clinux_check_unwritten(int fd)
 	 */
 	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
 		return -errno;
-	result = or_errno(fcntl(fd, F_SETLEASE, F_RDLCK));
+	result = OR_ERRNO(fcntl(fd, F_SETLEASE, F_RDLCK));
 	if (result == 0)
-		result = or_errno(fcntl(fd, F_SETLEASE, F_UNLCK));
+		result = OR_ERRNO(fcntl(fd, F_SETLEASE, F_UNLCK));
 	return result;
 }
 
 static int watch(const char *path, uint32_t events)
 {
-	int fd = or_errno(inotify_init1(IN_CLOEXEC));
+	int fd = OR_ERRNO(inotify_init1(IN_CLOEXEC));
 	int result;
 
 	if (fd < 0)
 		return fd;
-	result = or_errno(inotify_add_watch(fd, path, events));
+	result = OR_ERRNO(inotify_add_watch(fd, path, events));
 	if (result < 0) {
 		close(fd);
 		return result;
@@ -122,7 +117,7 @@ int clinux_connect_unix(const char *path, int milliseconds)
 		return fd;
 	result = clinux_set_timeouts(fd, milliseconds);
 	if (result == 0)
-		result = or_errno(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+		result = OR_ERRNO(connect(fd, (struct sockaddr *)&address, sizeof(address)));
 	if (result < 0) {
 		close(fd);
 		return result;

@@ -48,6 +48,7 @@ package struct ConfigurationChain: Sendable {
     /// Takes our entry out of every file, and leaves what was there before; nothing if it is nowhere.
     package func uninstall() throws(KernelError) -> ChainReport {
         var report = ChainReport()
+        report.changed = try recover()
         for _ in 0..<Self.attempts {
             var isDone = true
             for name in ConfigurationFile.names(in: directory) where name.hasSuffix(".conflist") {

@@ -20,6 +20,9 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
     case workloadsAreIndependent = "workloads are independent"
     case aRemovedWorkloadCanComeBack = "a removed workload can come back"
     case aPlanWithoutItsRoutingIsNotInstalled = "a plan without its routing is not installed"
+    case whatIsAppliedHasNotDrifted = "what is applied has not drifted"
+    case retiringWithoutConnectionsLeavesNothing = "retiring without connections leaves nothing"
+    case retiringTheUnknownSucceeds = "retiring the unknown succeeds"
     case whatNothingCanSayIsRefused = "what nothing can say is refused"
 
     /// Checks the promise on a backend that holds nothing for the two workloads.
@@ -63,6 +66,18 @@ package enum BackendContract: String, CaseIterable, Codable, Sendable {
             #expect(try await backend.installed(in: workload) == Self.plan.fingerprint)
         case .aPlanWithoutItsRoutingIsNotInstalled:
             try await checkRouting(backend, workload)
+        case .whatIsAppliedHasNotDrifted:
+            #expect(try await !backend.drift(from: Self.plan, in: workload).isEmpty)
+            for plan in [Self.plan, Self.everything] {
+                try await backend.apply(plan, to: workload)
+                #expect(try await backend.drift(from: plan, in: workload) == [])
+            }
+        case .retiringWithoutConnectionsLeavesNothing:
+            try await backend.apply(Self.plan, to: workload)
+            #expect(try await backend.retire(from: workload) == .complete)
+            #expect(try await backend.installed(in: workload) == nil)
+        case .retiringTheUnknownSucceeds:
+            #expect(try await backend.retire(from: workload) == .complete)
         case .whatNothingCanSayIsRefused:
             try await checkNonsense(backend, workload)
         }

@@ -92,6 +92,10 @@ package final class TrafficLoad: Sendable {
         {
             try await Task.sleep(for: .milliseconds(10))
         }
+        let (opened, failed) = state.withLock { ($0.opened, !$0.outcome.faults.isEmpty) }
+        guard opened >= wanted || failed else {
+            throw KernelError("open \(wanted) connections", .timedOut, detail: "\(opened) are open")
+        }
     }
 
     /// Lets every connection come to its end, and stops.

@@ -17,14 +17,23 @@ extension ConnectionTracking {
         in namespace: NetworkNamespace, on ports: Set<UInt16>
     ) throws(KernelError) {
         var tracking = try open(in: namespace)
-        let tracked = try tracking.living(on: ports).filter { $0.transport == .tcp }
-        let sockets = try ConnectedSocket.all(in: namespace)
+        let lists: (tracked: [TrackedConnection], sockets: [ConnectedSocket])
+        do throws(KernelError) {
+            lists = (try tracking.connections(), try ConnectedSocket.all(in: namespace))
+        } catch {
+            // A kernel that cannot list either has always lived with the difference.
+            guard error.saysNoSubsystem else { throw error }
+            return
+        }
+        let tracked = try tracking.living(among: lists.tracked, on: ports)
+            .filter { $0.transport == .tcp }
+        let sockets = lists.sockets
         var links = try RouteNetlink.open(in: namespace)
         let own = Set(try links.addresses().map(\.address))
-        let ends = Set(
-            sockets.map { TrackedConnection.Path(source: $0.local, destination: $0.remote) })
-        for connection in tracked where connection.endsHere(own) {
-            if !connection.paths.contains(where: ends.contains) { try tracking.forget(connection) }
+        let ends = Set(sockets.map(\.path))
+        // The handshake of a SYN cookie has no socket yet.
+        for connection in tracked where connection.isEstablished && connection.endsHere(own) {
+            if !connection.hasEnd(among: ends) { try tracking.forget(connection) }
         }
         let known = Set(tracked.flatMap(\.paths))
         for socket in sockets where ports.contains(socket.local.port) {
@@ -48,8 +57,14 @@ extension ConnectionTracking {
     /// The connections that have not ended; of those that have, forgets what was redirected to the
     /// ports.
     package mutating func living(on ports: Set<UInt16>) throws(KernelError) -> [TrackedConnection] {
+        try living(among: try connections(), on: ports)
+    }
+
+    private mutating func living(
+        among connections: [TrackedConnection], on ports: Set<UInt16>
+    ) throws(KernelError) -> [TrackedConnection] {
         var living: [TrackedConnection] = []
-        for connection in try connections() {
+        for connection in connections {
             if connection.isAlive {
                 living.append(connection)
             } else if connection.isRedirected, ports.contains(connection.reply.source.port) {
@@ -89,6 +104,11 @@ extension ConnectionTracking {
 }
 
 extension TrackedConnection {
+    /// Whether one of the sockets, `ConnectedSocket.ends`, is at either end of it.
+    package func hasEnd(among sockets: Set<Path>) -> Bool {
+        paths.contains(where: sockets.contains)
+    }
+
     /// As whom sockets at either end see it, whether or not it is translated.
     fileprivate var paths: [Path] {
         [original, original.reversed, reply, reply.reversed]
@@ -105,4 +125,17 @@ extension TrackedConnection {
 
 extension TrackedConnection.Path {
     fileprivate var reversed: Self { Self(source: destination, destination: source) }
+}
+
+extension ConnectedSocket {
+    fileprivate var path: TrackedConnection.Path {
+        TrackedConnection.Path(source: local, destination: remote)
+    }
+
+    /// The connections that the namespace's sockets are, each as its socket sees it.
+    package static func ends(
+        in namespace: NetworkNamespace
+    ) throws(KernelError) -> Set<TrackedConnection.Path> {
+        Set(try all(in: namespace).map(\.path))
+    }
 }

@@ -97,6 +97,14 @@ package struct TrackedConnection: Hashable, Sendable {
     /// Whether packets are still to come that matter: TCP's until both have finished, or one has
     /// broken off; UDP's as long as the kernel remembers it.
     package var isAlive: Bool { state != .timeWait && state != .close }
+
+    /// Whether the handshake of a TCP connection is over.
+    package var isEstablished: Bool {
+        switch state {
+        case nil, .none?, .synSent, .synReceived, .synSent2: false
+        case .established, .finWait, .closeWait, .lastAck, .timeWait, .close: true
+        }
+    }
 }
 
 extension TrackedConnection: CustomStringConvertible {

@@ -23,6 +23,20 @@ extension KernelError: CustomStringConvertible {
     }
 }
 
+extension KernelError {
+    /// Conclusive: the kernel has nothing of the kind; nfnetlink says it with `EINVAL`.
+    package var saysNoSubsystem: Bool { saysMissing || errno == .invalidArgument }
+
+    /// Conclusive: the kernel has no such table, module, family or expression.
+    package var saysMissing: Bool {
+        let conclusive: [Errno] = [
+            .noSuchFileOrDirectory, .protocolNotAvailable, .addressFamilyNotSupported,
+            .protocolNotSupported, .notSupportedOnSocket, .noFunction,
+        ]
+        return conclusive.contains(errno)
+    }
+}
+
 /// Turns a negative errno, the way every C function below us reports failure, into a throw.
 ///
 /// libbpf 1.x and all our shims follow this convention, so no other code in the project

@@ -199,18 +199,6 @@ package struct TransparentRouting: Hashable, Sendable {
         return try routing.isComplete(in: namespace, owner) ? routing : nil
     }
 
-    /// Whether there is anything of the owner's, whole or not.
-    package static func isPresent(
-        in namespace: NetworkNamespace, for owner: Owner
-    ) throws(KernelError) -> Bool {
-        var netlink = try RouteNetlink.open(in: namespace)
-        let remains = try Remains(&netlink)
-        return remains.rules.contains { owner.made($0.rule) }
-            || remains.routes.contains {
-                [owner.maker, owner.makerOfSysctl].contains($0.route.maker)
-            }
-    }
-
     private func isComplete(
         in namespace: NetworkNamespace, _ owner: Owner
     ) throws(KernelError) -> Bool {
@@ -239,16 +227,22 @@ package struct TransparentRouting: Hashable, Sendable {
 
     /// What there is of the owner's, whole or not, whatever its numbers.
     ///
-    /// A route is its own when a rule of its leads to it, or when its number is on it.
+    /// A route is its own when a rule of its leads to it, or when its number is on it; and when no
+    /// rule of another owner needs it, which then is all that keeps it.
     package static func remains(
         in namespace: NetworkNamespace, of owner: Owner
     ) throws(KernelError) -> [String] {
         var netlink = try RouteNetlink.open(in: namespace)
         let remains = try Remains(&netlink)
         let rules = remains.rules.filter { owner.made($0.rule) }
+        let others = remains.rules.filter { !owner.made($0.rule) }
         let routes = remains.routes.filter { family, route in
-            owner.numbers.contains(route.maker)
-                || rules.contains { $0.family == family && $0.rule.table == route.table }
+            func isNeeded(by rules: [(family: AddressFamily, rule: RouteNetlink.MarkRule)]) -> Bool
+            {
+                rules.contains { $0.family == family && $0.rule.table == route.table }
+            }
+            return !isNeeded(by: others)
+                && (owner.numbers.contains(route.maker) || isNeeded(by: rules))
         }
         return rules.map { "\($0.family) rule fwmark \($0.rule.mark) lookup \($0.rule.table)" }
             + routes.map { "\($0.family) route local default dev lo table \($0.route.table)" }

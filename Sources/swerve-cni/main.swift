@@ -26,8 +26,10 @@ func readInput() throws(CNIError) -> [UInt8] {
     return bytes
 }
 
-func openFile(_ container: String, _ configuration: PluginConfiguration) -> SmallFile {
-    SmallFile(container, in: FailedOpen.directory(besides: configuration.agentSocket))
+func openFile(_ attachment: Attachment, _ configuration: PluginConfiguration) -> SmallFile {
+    SmallFile(
+        FailedOpen.name(of: attachment),
+        in: FailedOpen.directory(besides: configuration.agentSocket))
 }
 
 let world = PluginWorld(
@@ -36,14 +38,14 @@ let world = PluginWorld(
     },
     record: { pod, configuration in
         do throws(SystemFailure) {
-            try openFile(pod.request.attachment.container, configuration)
+            try openFile(pod.request.attachment, configuration)
                 .write(pod.json.rendered() + "\n")
             return nil
         } catch { return "\(error)" }
     },
     forget: { attachment, configuration in
         // What cannot be removed is found by the agent, which knows which pods are gone.
-        try? openFile(attachment.container, configuration).remove()
+        try? openFile(attachment, configuration).remove()
     })
 
 ignoreBrokenPipes()

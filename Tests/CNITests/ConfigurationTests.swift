@@ -156,8 +156,9 @@ import Testing
             #expect(try directory.chain.install().changed == false)
             #expect(Array(directory.files.keys) == [name])
         }
-        _ = try directory.chain.uninstall()
-        #expect(directory.files == [name: ConfigurationDirectory.flannel(2)])
+        try directory.overwrite(aside, ConfigurationDirectory.flannel(3))
+        #expect(try directory.chain.uninstall().changed)
+        #expect(directory.files == [name: ConfigurationDirectory.flannel(3)])
     }
 
     @Test func `the program is copied whole, once, and runs`() throws {

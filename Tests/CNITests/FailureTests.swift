@@ -107,7 +107,8 @@ import Testing
             #expect(try answer.json() == TestNetwork.result(.v1_0_0))
             #expect(answer.log.count == 1 && answer.log[0].contains("WITHOUT redirection"))
         }
-        let file = FailedOpen.directory(besides: network.socket) + "/" + PluginProcess.container
+        let file =
+            FailedOpen.directory(besides: network.socket) + "/" + PluginProcess.container + "@eth0"
         let left = try FailedOpen(JSON(parsing: try readFile(file)))
         #expect(left.request.pod.name == "web-0")
         #expect(left.request.addresses == ["10.244.1.7/24", "fd00::7/64"])

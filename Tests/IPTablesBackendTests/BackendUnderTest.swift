@@ -153,3 +153,11 @@ enum ForeignRules {
 
         """
 }
+
+/// Sends something each way.
+func converse(_ one: borrowing Socket, _ other: borrowing Socket) throws {
+    try one.send("question")
+    #expect(try other.descriptor.read(upTo: 100) == Array("question".utf8))
+    try other.send("answer")
+    #expect(try one.descriptor.read(upTo: 100) == Array("answer".utf8))
+}

@@ -58,14 +58,15 @@ import Testing
                 add chain ip other early { type nat hook output priority -110; }; \
                 add rule ip other early tcp dport 80 dnat to 192.0.2.1'
                 """, kind: .preempted, part: .rules,
-            words: ["ip other early", "-110", "output", "dnat"], isRepaired: false),
+            words: ["chain early of table ip other", "-110", "output", "dnat"], isRepaired: false),
         Damage(
             flavor: .nft,
             command: """
                 nft 'add table inet other; \
                 add chain inet other raw { type filter hook prerouting priority -300; }; \
                 add rule inet other raw tcp dport 80 notrack'
-                """, kind: .preempted, part: .rules, words: ["inet other raw", "notrack"],
+                """, kind: .preempted, part: .rules,
+            words: ["chain raw of table inet other", "notrack"],
             isRepaired: false),
         Damage(
             flavor: .legacy, command: "iptables-legacy -t nat -I OUTPUT -j ACCEPT",
@@ -84,7 +85,8 @@ import Testing
                 nft 'add table ip other; \
                 add chain ip other early { type nat hook output priority -100; }; \
                 add rule ip other early tcp dport 80 redirect to :81'
-                """, kind: .preempted, part: .rules, words: ["ip other early", "redirect"],
+                """, kind: .preempted, part: .rules,
+            words: ["chain early of table ip other", "redirect"],
             isRepaired: false),
         Damage(
             flavor: .nft, command: "ip rule del fwmark 0x539", kind: .missing, part: .routing,

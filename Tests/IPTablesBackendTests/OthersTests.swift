@@ -58,6 +58,29 @@ import XTables
         #expect(others.usedRules == .nft)
     }
 
+    /// What `NFTBaseChain.preempts` and ADR 0019 say of this.
+    @Test(arguments: [true, false])
+    func `of two chains at one priority the younger comes first`(_ nftIsYounger: Bool) throws {
+        let rules = """
+            table ip mesh {
+              chain theirs { type nat hook output priority -100; tcp dport 80 redirect to :81; }
+            }
+            """
+        func addChain() throws {
+            let result = try StockTool.run("nft", "-f", "-", input: rules, in: pod.namespace)
+            try #require(result.status == 0, "\(result.output)")
+        }
+        if !nftIsYounger { try addChain() }
+        try run("iptables-legacy -t nat -A OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 82")
+        if nftIsYounger { try addChain() }
+        let (first, other): (UInt16, UInt16) = nftIsYounger ? (81, 82) : (82, 81)
+        let reached = try pod.namespace.listen(.ipv4, first)
+        let missed = try pod.namespace.listen(.ipv4, other)
+        let client = try pod.namespace.connect(to: Endpoint(pod.peerAddress(.ipv4), 80))
+        try converse(client, try reached.accept())
+        #expect(try !missed.descriptor.waitForInput(.zero))
+    }
+
     @Test func `a chain that decides nothing is nobody's`() throws {
         try run("nft add table inet idle")
         let quiet = """

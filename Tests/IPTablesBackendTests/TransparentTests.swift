@@ -155,13 +155,6 @@ import Testing
     }
 
     /// Sends something both ways.
-    private func converse(_ one: borrowing Socket, _ other: borrowing Socket) throws {
-        try one.send("question")
-        #expect(try other.descriptor.read(upTo: 100) == Array("question".utf8))
-        try other.send("answer")
-        #expect(try one.descriptor.read(upTo: 100) == Array("answer".utf8))
-    }
-
     @Test(arguments: cases)
     func `what is excluded, the sidecar's own and calls to itself are as ever`(
         _ subject: BackendUnderTest, _ family: AddressFamily

@@ -38,7 +38,7 @@ package struct EBPFSweeper: KernelSweeper {
                 let what = "clsact of interface \(hook.interface)"
                 found.append(Remain(mechanism, .qdisc, in: name, what))
             }
-            if try TransparentRouting.isPresent(in: namespace, for: .programs) {
+            if try !TransparentRouting.remains(in: namespace, of: .programs).isEmpty {
                 found.append(Remain(mechanism, .routing, in: name, "rules and routes by mark"))
             }
             return found
@@ -64,7 +64,9 @@ package struct EBPFSweeper: KernelSweeper {
                     try hook.destroyIfUnused()
                 }
             }
-            guard try TransparentRouting.isPresent(in: namespace, for: .programs) else { return }
+            guard try !TransparentRouting.remains(in: namespace, of: .programs).isEmpty else {
+                return
+            }
             ChangeLog.about(to: .routing, "remove the programs' routing from \(name)")
             try TransparentRouting.remove(from: namespace, for: .programs)
         }

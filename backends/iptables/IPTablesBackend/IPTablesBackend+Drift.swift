@@ -49,8 +49,8 @@ extension NFTWriter {
         let ours = rules.hooksByPoint.map(\.point.nftHook)
         return try during("list base chains") { () throws(KernelError) in
             var connection = try NFTConnection.open(in: namespace)
-            return try connection.hooks().filter { hook in
-                ours.contains { hook.preempts($0) }
+            return try connection.baseChains().filter { chain in
+                ours.contains { chain.preempts($0) }
             }.map(\.drift)
         }
     }
@@ -60,8 +60,10 @@ extension LegacyWriter {
     func drift(
         from rules: RuleSet, _ isOn: Bool, in namespace: NetworkNamespace
     ) throws(RedirectionError) -> [Drift] {
-        var wanted: [LegacyTable] = []
-        if isOn {
+        let found = try listing(in: namespace)
+        var wanted = isOn ? rules.legacyTables() : []
+        // Where there is nothing at all, finding out more would make tables.
+        if isOn, !found.sections.isEmpty {
             wanted = try during("read legacy tables") { () throws(KernelError) in
                 try namespace.run { () throws(KernelError) in
                     try XTables.exclusively { () throws(KernelError) in
@@ -70,8 +72,7 @@ extension LegacyWriter {
                 }
             }
         }
-        let drift = try listing(in: namespace)
-            .drift(from: RuleListing(wanted), all: "every legacy chain")
+        let drift = found.drift(from: RuleListing(wanted), all: "every legacy chain")
         return try drift + preceding(wanted, in: namespace) + preemption(wanted, in: namespace)
     }
 
@@ -103,16 +104,10 @@ extension LegacyWriter {
             wanted.flatMap { table in table.jumps.compactMap { table.name.nftHook($0.chain) } })
         guard !hooks.isEmpty else { return [] }
         return try during("list base chains") { () throws(KernelError) in
-            do throws(KernelError) {
-                var connection = try NFTConnection.open(in: namespace)
-                return try connection.hooks().filter { hook in
-                    !hook.isOurs && hooks.contains { hook.preempts($0) }
-                }.map(\.drift)
-            } catch {
-                // A kernel without nf_tables has nobody there.
-                guard error.saysNoSubsystem else { throw error }
-                return []
-            }
+            var connection = try NFTConnection.open(in: namespace)
+            return try connection.baseChains().filter { chain in
+                hooks.contains { chain.preempts($0) }
+            }.map(\.drift)
         }
     }
 }
@@ -133,11 +128,12 @@ extension LegacyTable.Name {
     }
 }
 
-extension InstalledHook {
+extension NFTBaseChain {
     /// Whether it steers packets that our chain at `ours` should have seen as they were.
     ///
-    /// Of two chains at one priority, the younger comes first.
-    fileprivate func preempts(_ ours: NFTChain.Hook) -> Bool {
+    /// Of two chains at one priority the younger comes first. Which that is the kernel does not say,
+    /// so theirs counts as the younger.
+    func preempts(_ ours: NFTChain.Hook) -> Bool {
         guard !isOurs, hook.point == ours.point else { return false }
         return switch steering {
         case nil: false
@@ -149,15 +145,13 @@ extension InstalledHook {
     }
 
     /// Whether it is in our table.
-    fileprivate var isOurs: Bool {
-        family == Self.inet && table == RuleSet.nftTable
-    }
+    var isOurs: Bool { family == .inet && table == RuleSet.nftTable }
 
     fileprivate var drift: Drift {
         let what = steering.map(\.rawValue) ?? ""
         return Drift(
             .preempted, .rules,
-            "chain \(self), at priority \(hook.priority) of \(hook.point), comes before ours and has "
+            "\(self), at priority \(hook.priority) of \(hook.point), comes before ours and has "
                 + "a rule with \(what)")
     }
 }

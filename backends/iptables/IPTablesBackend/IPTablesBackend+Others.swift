@@ -33,9 +33,8 @@ extension IPTablesBackend {
     ) throws(KernelError) -> [ForeignHook] {
         var connection = try NFTConnection.open(in: namespace)
         return try connection.baseChains().compactMap { chain in
-            let isOurs = chain.family == .inet && chain.table == RuleSet.nftTable
             // A chain without rules that lets everything pass decides nothing.
-            guard !isOurs, chain.rules > 0 || chain.dropsByDefault else { return nil }
+            guard !chain.isOurs, chain.rules > 0 || chain.dropsByDefault else { return nil }
             guard let precedes = mechanisms(after: chain.hook) else { return nil }
             let effect =
                 precedes.isEmpty
@@ -60,7 +59,7 @@ extension IPTablesBackend {
         case .input, .forward, .postrouting: return nil
         }
         var later: Set<Mechanism> = []
-        // At the same priority, who registered first comes first.
+        // At the same priority, theirs may be the younger: see `NFTBaseChain.preempts`.
         if hook.priority <= ours.nftHook.priority { later.insert(.nft) }
         if hook.priority <= legacyNATPriority { later.insert(.legacy) }
         // What is sent, eBPF decides before there is a packet; what arrives, after all rules.

@@ -136,16 +136,14 @@ package actor IPTablesBackend: RedirectionBackend {
     private func matchSockets(
         _ rules: RuleSet, in namespace: NetworkNamespace
     ) throws(RedirectionError) {
-        let families = Set(AddressFamily.allCases)
-        guard try writer.translates(in: namespace) != families else { return }
-        let ports = rules.chains.flatMap(\.rules).compactMap { $0.action.verdict?.action.port }
+        let redirecting = rules.chains.flatMap(\.rules).filter {
+            $0.action.verdict?.action.port != nil
+        }
+        let families = redirecting.reduce(into: Set<AddressFamily>()) { $0.formUnion($1.families) }
+        guard try !families.isSubset(of: writer.translates(in: namespace)) else { return }
+        let ports = redirecting.compactMap { $0.action.verdict?.action.port }
         try during("match tracked connections with sockets") { () throws(KernelError) in
-            do throws(KernelError) {
-                try ConnectionTracking.matchSockets(in: namespace, on: Set(ports))
-            } catch {
-                // A kernel that cannot list either has always lived with the difference.
-                guard error.saysNoSubsystem else { throw error }
-            }
+            try ConnectionTracking.matchSockets(in: namespace, on: Set(ports))
         }
     }
 

@@ -12,11 +12,14 @@ extension LegacyWriter {
     ) async throws(RedirectionError) -> Int {
         var lasting: [LegacyTable] = []
         try await locked(namespace, "retire legacy tables") { () throws(KernelError) in
-            var changes: [(place: Place, wanted: LegacyTable?)] = []
+            var changes: [Change] = []
             for place in try Self.present() {
-                let table = try Self.lasting(place)
-                lasting += table.map { [$0] } ?? []
-                changes.append((place, table))
+                let wanted = try Self.lasting(place).map { [$0] } ?? []
+                lasting += wanted
+                // Most looks change nothing, and each change writes a whole table.
+                if try Self.sections(of: place) != RuleListing(wanted).sections {
+                    changes.append((place, wanted.first))
+                }
             }
             try edit(changes)
         }
@@ -47,12 +50,7 @@ extension LegacyWriter {
     private static func lasting(_ place: Place) throws(KernelError) -> LegacyTable? {
         let table = try XTable.open(place.name.rawValue, place.family)
         let names = Set(RuleSet.lastingChains.map(\.legacy)).intersection(table.chains)
-        let keepers = redirectedPorts(of: table).sorted().map { port in
-            var rule = XTRule(.redirect(port: port))
-            rule.transport = .tcp
-            rule.comment = "retired"
-            return rule
-        }
+        let keepers = LegacyTable.keepers(redirectedPorts(of: table))
         guard !names.isEmpty || !keepers.isEmpty else { return nil }
         let jumps = place.name.builtIn.flatMap { chain in
             table.readRules(of: chain).compactMap { $0 }
@@ -65,6 +63,16 @@ extension LegacyWriter {
         return LegacyTable(name: place.name, family: place.family, jumps: jumps, chains: chains)
     }
 
+    /// The ports of each family that rules of ours redirect to.
+    static func redirections(in present: [Place]) throws(KernelError) -> Redirections {
+        var found: Redirections = [:]
+        for place in present where place.name == .nat {
+            found[place.family] = redirectedPorts(
+                of: try XTable.open(place.name.rawValue, place.family))
+        }
+        return found
+    }
+
     /// The ports that rules of ours redirect to, whether or not anything leads to them.
     private static func redirectedPorts(of table: borrowing XTable) -> Set<UInt16> {
         let chains = table.chains.filter { $0.hasPrefix(LegacyTable.prefix) }
@@ -74,7 +82,57 @@ extension LegacyWriter {
     }
 }
 
+/// Ports that connections are redirected to, by family.
+typealias Redirections = [AddressFamily: Set<UInt16>]
+
+extension Redirections {
+    /// Those where the tables redirect nothing.
+    func beyond(_ tables: [LegacyTable]) -> Redirections {
+        var rest = self
+        for table in tables { rest[table.family]?.subtract(table.redirectedPorts) }
+        return rest
+    }
+
+    /// Those that connections need still.
+    func living(in namespace: NetworkNamespace) throws(KernelError) -> Redirections {
+        let ports = values.reduce(into: Set()) { $0.formUnion($1) }
+        let living = try RetiredConnections.living(in: namespace, on: ports)
+        var found: Redirections = [:]
+        for (family, ports) in self {
+            let both = ports.intersection(living[family] ?? [])
+            if !both.isEmpty { found[family] = both }
+        }
+        return found
+    }
+}
+
+extension [LegacyTable] {
+    /// The same with what keeps the kernel tracking connections that went to the ports.
+    func keeping(_ redirections: Redirections) -> [LegacyTable] {
+        var tables = self
+        for (family, ports) in redirections {
+            let index = tables.firstIndex { $0.place == (.nat, family) }
+            let table = index.map { tables.remove(at: $0) }
+            var chains = table?.chains ?? [:]
+            chains[Chain.Name.retired.legacy] = LegacyTable.keepers(ports)
+            tables.append(
+                LegacyTable(name: .nat, family: family, jumps: table?.jumps ?? [], chains: chains))
+        }
+        return tables
+    }
+}
+
 extension LegacyTable {
+    /// Rules that nothing leads to, one for each port.
+    fileprivate static func keepers(_ ports: Set<UInt16>) -> [XTRule] {
+        ports.sorted().map { port in
+            var rule = XTRule(.redirect(port: port))
+            rule.transport = .tcp
+            rule.comment = "retired"
+            return rule
+        }
+    }
+
     fileprivate var redirectedPorts: Set<UInt16> {
         Set(chains.values.joined().compactMap(\.port))
     }

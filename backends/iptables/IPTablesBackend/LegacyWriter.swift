@@ -14,6 +14,7 @@ struct LegacyWriter: RuleWriter {
     let patience: Duration
 
     typealias Place = (name: LegacyTable.Name, family: AddressFamily)
+    typealias Change = (place: Place, wanted: LegacyTable?)
 
     /// Every table it may have written to.
     private static let places: [Place] = AddressFamily.allCases.flatMap { family in
@@ -30,17 +31,25 @@ struct LegacyWriter: RuleWriter {
         try await locked(namespace, "write legacy tables") { () throws(KernelError) in
             let tables = rules.legacyTables(for: try families(of: rules))
             let present = try Self.present()
-            var changes: [(place: Place, wanted: LegacyTable?)] = []
+            let stale = try Self.redirections(in: present).beyond(tables)
+            let kept = try stale.living(in: namespace)
+            let wanted = tables.keeping(kept)
+            var changes: [Change] = []
             for family in AddressFamily.allCases {
                 for name in try Self.order(family, rules, present) {
                     let place = (name, family)
-                    let wanted = tables.first { $0.place == place }
-                    if wanted != nil || present.contains(where: { $0 == place }) {
-                        changes.append((place, wanted))
+                    let table = wanted.first { $0.place == place }
+                    if table != nil || present.contains(where: { $0 == place }) {
+                        changes.append((place, table))
                     }
                 }
             }
             try edit(changes)
+            // One may have begun while we wrote.
+            let now = try stale.living(in: namespace).merging(kept) { $0.union($1) }
+            if now != kept {
+                try edit(tables.keeping(now).filter { $0.name == .nat }.map { ($0.place, $0) })
+            }
         }
     }
 
@@ -88,7 +97,7 @@ struct LegacyWriter: RuleWriter {
     }
 
     /// Our jumps in the built-in chains, and our chains.
-    private static func sections(
+    static func sections(
         of place: Place
     ) throws(KernelError) -> [RuleListing.Section] {
         let table = try XTable.open(place.name.rawValue, place.family)
@@ -119,6 +128,7 @@ struct LegacyWriter: RuleWriter {
     func families(of rules: RuleSet) throws(KernelError) -> Set<AddressFamily> {
         var families = Set(AddressFamily.allCases)
         for table in rules.legacyTables() {
+            if try XTable.exists(table.name.rawValue, table.family) { continue }
             do throws(KernelError) {
                 _ = try XTable.open(table.name.rawValue, table.family)
             } catch {
@@ -144,9 +154,7 @@ struct LegacyWriter: RuleWriter {
     ///
     /// All are changed or none: on an error those changed already are put back, the last first,
     /// by which traffic meets the same states as before in the opposite order.
-    func edit(
-        _ changes: [(place: Place, wanted: LegacyTable?)]
-    ) throws(KernelError) {
+    func edit(_ changes: [Change]) throws(KernelError) {
         var done: [(place: Place, before: LegacySnapshot)] = []
         for (place, wanted) in changes {
             do throws(KernelError) {

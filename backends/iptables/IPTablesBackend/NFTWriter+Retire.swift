@@ -52,17 +52,57 @@ extension NFTWriter {
             if hook.type != "nat", rules.isEmpty { return nil }
             return NFTChainContents(chain: content.chain, rules: rules)
         }
-        let keepers = contents.redirectedPorts.sorted().map { port in
+        return hooks + [.keeping(contents.redirectedPorts)] + lasting
+    }
+
+    /// Replaces what is there by `contents`, and by what connections need that earlier rules have
+    /// redirected to ports where these redirect nothing.
+    static func replace(
+        _ contents: [NFTChainContents], in namespace: NetworkNamespace,
+        by connection: inout NFTConnection
+    ) throws(KernelError) {
+        let before = try connection.contents(of: table)
+        let ports = before.redirectedPorts.subtracting(contents.redirectedPorts)
+        func living() throws(KernelError) -> Set<UInt16> {
+            try RetiredConnections.living(in: namespace, on: ports).values
+                .reduce(into: []) { $0.formUnion($1) }
+        }
+        let kept = try living()
+        ChangeLog.about(to: .rules, "write table inet \(table)")
+        try replace(contents.keeping(kept, hookedAs: before), by: &connection)
+        // One may have begun while we wrote.
+        let now = try living().union(kept)
+        if now == kept { return }
+        ChangeLog.about(to: .rules, "write table inet \(table) once more")
+        try replace(contents.keeping(now, hookedAs: before), by: &connection)
+    }
+}
+
+extension NFTChainContents {
+    /// The chain that nothing leads to, with a rule for each of the ports.
+    fileprivate static func keeping(_ ports: Set<UInt16>) -> NFTChainContents {
+        let rules = ports.sorted().map { port in
             NFTRule(
                 [.load(.transportProtocol), .equals([6]), .counter, .redirect(port: port)],
                 comment: "retired")
         }
-        let chain = NFTChain(Chain.Name.retired.rawValue)
-        return hooks + [NFTChainContents(chain: chain, rules: keepers)] + lasting
+        return NFTChainContents(chain: NFTChain(Chain.Name.retired.rawValue), rules: rules)
     }
 }
 
 extension [NFTChainContents] {
+    /// The same with what keeps the kernel translating for connections to the ports; one base chain
+    /// of type nat is enough.
+    fileprivate func keeping(
+        _ ports: Set<UInt16>, hookedAs before: [NFTChainContents]
+    ) -> [NFTChainContents] {
+        if ports.isEmpty { return self }
+        func isNAT(_ content: NFTChainContents) -> Bool { content.chain.hook?.type == "nat" }
+        let hook = contains(where: isNAT) ? nil : before.first(where: isNAT)
+        return (hook.map { [NFTChainContents(chain: $0.chain, rules: [])] } ?? []) + self
+            + [.keeping(ports)]
+    }
+
     /// The ports that rules redirect to, whether or not anything leads to them.
     fileprivate var redirectedPorts: Set<UInt16> {
         Set(

@@ -18,8 +18,7 @@ struct NFTWriter: RuleWriter {
     func write(_ rules: RuleSet, in namespace: NetworkNamespace) throws(RedirectionError) {
         do throws(KernelError) {
             var connection = try NFTConnection.open(in: namespace)
-            ChangeLog.about(to: .rules, "write table inet \(Self.table)")
-            try Self.replace(rules.nftChains, by: &connection)
+            try Self.replace(rules.nftChains, in: namespace, by: &connection)
         } catch {
             let step = "write table inet \(Self.table)"
             // Here it says that something is gone as much as that the kernel lacks something.
@@ -79,7 +78,8 @@ struct NFTWriter: RuleWriter {
                 var connection = try NFTConnection.open(in: namespace)
                 try connection.commit(encoded)
             } catch {
-                guard error.errno == .noSuchFileOrDirectory else { throw error }
+                // No such table, or no nf_tables at all.
+                guard error.saysMissing else { throw error }
             }
         }
     }

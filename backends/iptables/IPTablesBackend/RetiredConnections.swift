@@ -12,7 +12,7 @@ internal import RedirectionModel
 /// - With SYN cookies, the last segment of a handshake belongs to no socket: what was handed to a
 ///   transparent sidecar is handed over until then.
 struct RetiredConnections {
-    private let redirected: [AddressFamily: Int]
+    private let redirected: [AddressFamily: [UInt16: Int]]
     private let lookups: Int
     private let handshakes: Int
 
@@ -24,13 +24,45 @@ struct RetiredConnections {
         let redirected = connections.filter {
             $0.isRedirected && ports.contains($0.reply.source.port)
         }
-        self.redirected = Dictionary(
-            grouping: redirected.filter { $0.transport == .tcp },
-            by: \.original.source.address.family
-        ).mapValues(\.count)
+        let ends = try Self.ends(in: namespace)
+        var served: [AddressFamily: [UInt16: Int]] = [:]
+        for connection in redirected where connection.transport == .tcp {
+            // Whose peer is gone without a word, tracking has for days.
+            if let ends, connection.isEstablished, !connection.hasEnd(among: ends) { continue }
+            let family = connection.original.source.address.family
+            served[family, default: [:]][connection.reply.source.port, default: 0] += 1
+        }
+        self.redirected = served
         lookups = redirected.count { $0.transport == .udp && $0.zone == RuleSet.lookupZone }
         handshakes = connections.count {
             $0.mark & RuleSet.rememberedMark != 0 && $0.state == .synReceived
+        }
+    }
+
+    /// What the namespace's TCP sockets are; `nil` where the kernel cannot list them.
+    private static func ends(
+        in namespace: NetworkNamespace
+    ) throws(KernelError) -> Set<TrackedConnection.Path>? {
+        do throws(KernelError) {
+            return try ConnectedSocket.ends(in: namespace)
+        } catch {
+            guard error.saysNoSubsystem else { throw error }
+            return nil
+        }
+    }
+
+    /// To which of the ports redirected connections still go, by family; to all of them, where the
+    /// kernel cannot list connections.
+    static func living(
+        in namespace: NetworkNamespace, on ports: Set<UInt16>
+    ) throws(KernelError) -> [AddressFamily: Set<UInt16>] {
+        if ports.isEmpty { return [:] }
+        do throws(KernelError) {
+            return try RetiredConnections(in: namespace, on: ports)
+                .redirected.mapValues { Set($0.keys) }
+        } catch {
+            guard error.saysNoSubsystem else { throw error }
+            return Dictionary(uniqueKeysWithValues: AddressFamily.allCases.map { ($0, ports) })
         }
     }
 
@@ -42,7 +74,7 @@ struct RetiredConnections {
         var count = 0
         if chains.contains(.retired) {
             for family in families where !successor.translates.contains(family) {
-                count += redirected[family] ?? 0
+                count += redirected[family, default: [:]].values.reduce(0, +)
             }
         }
         if successor.isInstalled { return count }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import RedirectionEngine
+internal import RedirectionModel
 
 extension RuleListing {
     /// How these rules, read from the kernel, differ from those that should be there.
@@ -10,8 +11,9 @@ extension RuleListing {
         if wanted.sections.isEmpty {
             return sections.isEmpty ? [] : [Drift(.changed, .rules, "\(name) should not be there")]
         }
-        guard !sections.isEmpty else { return [Drift(.missing, .rules, "\(name) is gone")] }
         let known = Set(wanted.sections.map(\.place))
+        let sections = sections(besides: known)
+        guard !sections.isEmpty else { return [Drift(.missing, .rules, "\(name) is gone")] }
         return wanted.sections.flatMap { section -> [Drift] in
             guard let there = sections.first(where: { $0.place == section.place }) else {
                 return [Drift(.missing, .rules, "\(section.place) is gone")]
@@ -23,7 +25,25 @@ extension RuleListing {
     }
 }
 
+extension RuleListing {
+    /// The sections without those that stay of an earlier plan for its connections, to which nothing
+    /// new comes.
+    private func sections(besides known: Set<String>) -> [Section] {
+        guard sections.contains(where: \.isRetired) else { return sections }
+        return sections.filter { section in
+            known.contains(section.place) || !(section.isRetired || section.isBareNAT)
+        }
+    }
+}
+
 extension RuleListing.Section {
+    fileprivate var isRetired: Bool {
+        chain == Chain.Name.retired.rawValue || chain == Chain.Name.retired.legacy
+    }
+
+    /// A base chain of type nat that holds nothing.
+    fileprivate var isBareNAT: Bool { lines.count == 1 && lines[0].hasPrefix("type nat ") }
+
     /// Where the section is, in words.
     fileprivate var place: String { "chain \(chain) of \(table)" }
 

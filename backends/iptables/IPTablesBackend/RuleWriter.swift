@@ -86,17 +86,3 @@ extension Mechanism {
         }
     }
 }
-
-extension KernelError {
-    /// Conclusive: the kernel has nothing of the kind; nfnetlink says it with `EINVAL`.
-    var saysNoSubsystem: Bool { saysMissing || errno == .invalidArgument }
-
-    /// Conclusive: the kernel has no such table, module, family or expression.
-    var saysMissing: Bool {
-        let conclusive: [Errno] = [
-            .noSuchFileOrDirectory, .protocolNotAvailable, .addressFamilyNotSupported,
-            .protocolNotSupported, .notSupportedOnSocket, .noFunction,
-        ]
-        return conclusive.contains(errno)
-    }
-}

@@ -19,6 +19,16 @@ package struct NFTBaseChain: Hashable, Sendable {
     package let rules: Int
     /// Whether it drops what none of its rules decides.
     package let dropsByDefault: Bool
+    /// A rule it leads to that takes packets elsewhere, or keeps them from being tracked.
+    package let steering: Steering?
+
+    /// What such a rule does, in nft(8)'s words.
+    package enum Steering: String, Hashable, Sendable {
+        case dnat
+        case redirect
+        case tproxy
+        case notrack
+    }
 }
 
 extension NFTBaseChain: CustomStringConvertible {
@@ -28,53 +38,41 @@ extension NFTBaseChain: CustomStringConvertible {
 extension NFTConnection {
     /// All base chains of IP packets, in the order of their priorities.
     package mutating func baseChains() throws(KernelError) -> [NFTBaseChain] {
-        var rules: [Place: Int] = [:]
-        for rule in try dumpAll(NFT_MSG_GETRULE) {
-            let (table, chain) = (NFTA_RULE_TABLE.rawValue, NFTA_RULE_CHAIN.rawValue)
-            rules[Place(rule, table: table, chain: chain), default: 0] += 1
-        }
+        let rules = Dictionary(grouping: try dumpAll(NFT_MSG_GETRULE), by: \.table)
         let chains = try dumpAll(NFT_MSG_GETCHAIN).compactMap { object -> NFTBaseChain? in
-            guard let family = NFTBaseChain.Family(rawValue: object.family),
+            guard let family = NFTBaseChain.Family(rawValue: object.table.family),
                 let chain = NFTChain(attributes: object.attributes), let hook = chain.hook
             else { return nil }
-            let place = Place(
-                object, table: NFTA_CHAIN_TABLE.rawValue, chain: NFTA_CHAIN_NAME.rawValue)
+            let neighbors = (rules[object.table] ?? []).map(\.attributes)
             let policy = object.attributes.number(NFTA_CHAIN_POLICY.rawValue)
             return NFTBaseChain(
-                family: family, table: place.table, chain: chain, hook: hook,
-                rules: rules[place] ?? 0, dropsByDefault: policy == UInt32(bitPattern: NF_DROP))
+                family: family, table: object.table.name, chain: chain, hook: hook,
+                rules: neighbors.count { $0.text(NFTA_RULE_CHAIN.rawValue) == chain.name },
+                dropsByDefault: policy == UInt32(bitPattern: NF_DROP),
+                steering: SteeringWalk(rules: neighbors).steering(from: chain.name))
         }
         return chains.sorted { $0.hook.priority < $1.hook.priority }
     }
 
-    private struct Object {
+    private struct TableName: Hashable {
         let family: UInt8
+        let name: String
+    }
+
+    private struct Object {
+        let table: TableName
         let attributes: [NetlinkAttribute]
     }
 
-    private struct Place: Hashable {
-        let family: UInt8
-        let table: String
-        let chain: String
-
-        init(_ object: Object, table: UInt32, chain: UInt32) {
-            family = object.family
-            self.table = object.attributes.text(table) ?? ""
-            self.chain = object.attributes.text(chain) ?? ""
-        }
-    }
-
-    /// All objects of a kind, of all families.
+    /// All objects of a kind, whatever their table.
     private mutating func dumpAll(_ type: nf_tables_msg_types) throws(KernelError) -> [Object] {
-        var message = NetlinkMessage(
-            Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue),
-            flags: NLM_F_REQUEST | NLM_F_DUMP)
-        message.add(header: nfgenmsg(nfgen_family: 0, version: 0, res_id: 0))
-        // Each answer has the family in its own header, which follows that of netlink.
-        return try socket.dump(message, "list all of nf_tables").map { reply in
-            Object(
+        try dumpMessages(type, family: 0, table: nil, part: nil).map { reply in
+            let attributes = reply.netlinkAttributes(from: 20)
+            // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1; the family is in the header.
+            let table = TableName(
                 family: reply.count > 16 ? reply[16] : 0,
-                attributes: reply.netlinkAttributes(from: 20))
+                name: attributes.text(NFTA_RULE_TABLE.rawValue) ?? "")
+            return Object(table: table, attributes: attributes)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 internal import CLibNFTNL
 package import LinuxKernel
+internal import SystemPackage
 
 /// A chain and what is in it.
 package struct NFTChainContents: Hashable, Sendable {
@@ -17,8 +18,22 @@ package struct NFTChainContents: Hashable, Sendable {
 extension NFTConnection {
     /// What is in `inet` table `table`, in the words it was written in: base chains first.
     ///
-    /// An instruction that is none of ours is `.unknown`.
+    /// An instruction that is none of ours is `.unknown`. What somebody removes between two of our
+    /// questions is an error (`ENOENT`) to the second; then we read again.
     package mutating func contents(of table: String) throws(KernelError) -> [NFTChainContents] {
+        for _ in 0..<9 {
+            do throws(KernelError) {
+                return try readContents(of: table)
+            } catch {
+                guard error.errno == .noSuchFileOrDirectory else { throw error }
+            }
+        }
+        return try readContents(of: table)
+    }
+
+    private mutating func readContents(
+        of table: String
+    ) throws(KernelError) -> [NFTChainContents] {
         // Asking for the sets of a table that is not there is an error, for its rules is not.
         let tables = try dump(NFT_MSG_GETTABLE, table)
         let sets = tables.isEmpty ? [:] : try sets(of: table)

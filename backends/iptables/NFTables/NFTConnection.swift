@@ -68,6 +68,8 @@ package struct NFTConnection: ~Copyable {
     }
 
     /// Asks for all objects of a kind, of one table or of every one; family 0 is any.
+    ///
+    /// A kernel without nf_tables has none.
     mutating func dumpMessages(
         _ type: nf_tables_msg_types, family: UInt8, table: String?,
         part: (type: Int, name: String)?
@@ -79,7 +81,13 @@ package struct NFTConnection: ~Copyable {
         // NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are both 1.
         if let table { message.add(Int(NFTA_RULE_TABLE.rawValue), table) }
         if let part { message.add(part.type, part.name) }
-        return try socket.dump(message, "list nf_tables\(table.map { " table \($0)" } ?? "")")
+        do throws(KernelError) {
+            return try socket.dump(message, "list nf_tables\(table.map { " table \($0)" } ?? "")")
+        } catch {
+            // So nfnetlink says that the kernel has no nf_tables: there is nothing in them.
+            guard error.errno == .invalidArgument else { throw error }
+            return []
+        }
     }
 }
 

@@ -10,6 +10,22 @@ internal import SystemPackage
 /// does not: their socket options are not there until somebody has loaded it. iptables(8) runs
 /// modprobe(8) for this.
 enum KernelModule {
+    /// Tries `body` again with the module when it says that there is no such protocol.
+    ///
+    /// That the module cannot be loaded, as in a container without the right, is no other failure: what
+    /// the kernel does not have stays absent. It is noted beside it.
+    static func trying(
+        _ name: String, load: (String) throws(KernelError) -> Bool = load, _ body: () -> CInt
+    ) -> (status: CInt, note: String?) {
+        let status = body()
+        guard status == -Errno.protocolNotAvailable.rawValue else { return (status, nil) }
+        do throws(KernelError) {
+            return (try load(name) ? body() : status, nil)
+        } catch {
+            return (status, "\(error)")
+        }
+    }
+
     /// Loads the module and what it needs; false where the running kernel has no such module.
     static func load(_ name: String) throws(KernelError) -> Bool {
         let folder = "/lib/modules/\(try kernelRelease())"

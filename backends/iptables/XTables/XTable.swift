@@ -30,11 +30,10 @@ package struct XTable: ~Copyable {
         _ name: String, _ family: AddressFamily
     ) throws(KernelError) -> XTable {
         var opened: OpaquePointer?
-        var status = unsafe clibiptc_open(family == .ipv6, name, &opened)
-        if status == -Errno.protocolNotAvailable.rawValue, try KernelModule.load(family.module) {
-            status = unsafe clibiptc_open(family == .ipv6, name, &opened)
+        let (status, note) = KernelModule.trying(family.module) {
+            unsafe clibiptc_open(family == .ipv6, name, &opened)
         }
-        try check(status, "\(family.libraryPrefix)_init(\(name))", family)
+        try check(status, "\(family.libraryPrefix)_init(\(name))", family, note)
         guard let opened = unsafe opened else { preconditionFailure("no table, no error") }
         let table = unsafe clibiptc_table(is_ipv6: family == .ipv6, handle: opened)
         return unsafe XTable(owning: table, name, family)
@@ -183,11 +182,13 @@ package struct XTable: ~Copyable {
     }
 
     private static func check(
-        _ status: CInt, _ call: @autoclosure () -> String, _ family: AddressFamily
+        _ status: CInt, _ call: @autoclosure () -> String, _ family: AddressFamily,
+        _ note: String? = nil
     ) throws(KernelError) {
         guard status < 0 else { return }
         let text = unsafe String(cString: clibiptc_explain(family == .ipv6, -status))
-        throw KernelError(call(), Errno(rawValue: -status), detail: text)
+        let detail = ([text] + (note.map { [$0] } ?? [])).joined(separator: "; ")
+        throw KernelError(call(), Errno(rawValue: -status), detail: detail)
     }
 }
 
