@@ -24,10 +24,19 @@ import Testing
             own = try #require(pod.workload.cgroup)
         }
 
-        func load(pinning files: TestBPFFileSystem?) async throws -> EBPFBackend {
+        func load(
+            pinning files: TestBPFFileSystem?, version: UInt32? = nil
+        ) async throws -> EBPFBackend {
             try await EBPFBackend.load(
                 attachingTo: node, below: AttachedProgramsTests.old,
-                pins: files.map { BPFPins(in: $0.path + "/swerve") })
+                pins: files.map { BPFPins(in: $0.path + "/swerve", version: version) })
+        }
+
+        /// Where the pod's program for connect(2) is pinned.
+        func connectPin(_ files: TestBPFFileSystem) throws -> String {
+            let name = "swerve_connect4"
+            let path = files.tree().first { $0.hasSuffix("/attached/" + name) }
+            return try files.path + "/" + #require(path)
         }
 
         /// The programs on the pod's cgroup, hook by hook.
@@ -124,4 +133,102 @@ import Testing
             }
         }
     }
+
+    /// One that is killed between attaching a program and pinning it.
+    @Test(.timeLimit(.minutes(5)))
+    func `a single program without a pin is not attached twice`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                let files = try TestBPFFileSystem()
+                do {
+                    let first = try await world.load(pinning: files)
+                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                }
+                let orphan = try world.programs()
+                let (pins, pin) = splitPath(try world.connectPin(files))
+                try Directory(path: pins).remove(pin)
+                let second = try await world.load(pinning: files)
+                try await second.apply(world.pod.plan, to: world.pod.workload)
+                let programs = try world.programs()
+                #expect(programs.allSatisfy { $0.count == 1 }, "\(programs)")
+                #expect(programs[0] != orphan[0] && programs[1] == orphan[1])
+                try world.checkRedirection()
+                try await second.forget(allBut: [])
+                #expect(try world.programs().allSatisfy(\.isEmpty))
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(5)))
+    func `a pinned program of another build is told of and replaced`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                let files = try TestBPFFileSystem()
+                let (plan, workload) = (world.pod.plan, world.pod.workload)
+                do {
+                    let first = try await world.load(pinning: files)
+                    try await first.apply(plan, to: workload)
+                    let id = try #require(try BPFLink.programs(on: world.own, .connect4).first)
+                    try BPFLink.detach(try BPFProgram.open(id: id), from: world.own, .connect4)
+                    let (pins, pin) = splitPath(try world.connectPin(files))
+                    try Directory(path: pins).remove(pin)
+                    let other = try BPFProgram.load(
+                        .cgroupSocketAddress, .connect4,
+                        instructions: [.returnValue(1), .exit], name: "swerve_connect4")
+                    let link = try BPFLink.attachWithoutLink(other, to: world.own, .connect4)
+                    try link.pin(at: pins + "/" + pin)
+                }
+                let second = try await world.load(pinning: files)
+                let drift = try await second.drift(from: plan, in: workload)
+                #expect(drift.map(\.kind) == [.changed], "\(drift)")
+                #expect(drift.first?.detail.contains("swerve_connect4") == true)
+                try await second.apply(plan, to: workload)
+                #expect(try world.programs().allSatisfy { $0.count == 1 })
+                #expect(try await second.drift(from: plan, in: workload) == [])
+                try world.checkRedirection()
+                try await second.remove(from: workload)
+                #expect(try world.programs().allSatisfy(\.isEmpty))
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(5)))
+    func `a newer version replaces the programs, and forgets what nobody knows`() async {
+        await #expect(processExitsWith: .success) {
+            try await withTestCgroup { cgroup in
+                let world = try World(cgroup)
+                let files = try TestBPFFileSystem()
+                do {
+                    let first = try await world.load(pinning: files, version: 7)
+                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                }
+                let old = try world.programs()
+                do {
+                    let second = try await world.load(pinning: files, version: 8)
+                    #expect(try world.programs() == old)
+                    try world.checkRedirection()
+                    try await second.apply(world.pod.plan, to: world.pod.workload)
+                }
+                let new = try world.programs()
+                #expect(new.allSatisfy { $0.count == 1 } && new[0] != old[0], "\(new), \(old)")
+                try world.checkRedirection()
+                let pins = BPFPins(in: files.path + "/swerve", version: 8)
+                let refusal = await #expect(throws: RedirectionError.self) {
+                    _ = try await EBPFBackend.load(attachingTo: cgroup, pins: pins)
+                }
+                #expect(String(describing: refusal).contains("attachment"), "\(refusal)")
+                let third = try await world.load(pinning: files, version: 8)
+                try await third.forget(allBut: [])
+                #expect(try world.programs().allSatisfy(\.isEmpty))
+            }
+        }
+    }
+}
+
+/// The directory, and the name in it.
+private func splitPath(_ path: String) -> (String, String) {
+    let end = path.lastIndex(of: "/") ?? path.startIndex
+    return (String(path[..<end]), String(path[end...].dropFirst()))
 }

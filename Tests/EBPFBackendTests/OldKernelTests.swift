@@ -61,6 +61,23 @@ import Testing
         #expect(ContextAccess(of: [save, read, .exit]).end == 0)
     }
 
+    @Test func `a hook that the kernel does not know has no programs`() throws {
+        let unknown = BPFAttachType(value: 9999)
+        let cgroup = try Cgroup.root()
+        #expect(try BPFLink.programs(on: cgroup, unknown) == [])
+        #expect(try BPFLink.programs(in: try .current(), unknown) == [])
+        #expect(try CgroupHook.query(cgroup, unknown) == nil)
+        let errors = [22, 38, 1, 9].map { (number: CInt) in
+            do throws(KernelError) {
+                let found = try HookPrograms.read("ask") { _, _ in -number }
+                return found.ids.isEmpty ? "nothing" : "programs"
+            } catch {
+                return error.call
+            }
+        }
+        #expect(errors == ["nothing", "nothing", "ask", "ask"])
+    }
+
     /// Loads the object by itself; subprograms are in the code only from then on.
     private static func load(_ name: swerve_object_name) throws -> BPFObject {
         let bytes = unsafe swerve_object(name)

@@ -135,6 +135,32 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1)))
+    func `a pod is let go at once while an older version waits for another`() async {
+        await #expect(processExitsWith: .success) {
+            try await withPinnedPod { world in
+                let other = try TestPod.create("other", number: 1)
+                do {
+                    let first = try await world.load(version: 7)
+                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                    try await first.apply(other.plan, to: other.workload)
+                }
+                // Without this pin, there are pods all the same.
+                try Directory(path: world.pins + "/v7/maps").remove("swerve_pods")
+                let old = try BPFLink.programs(on: world.cgroup, .connect4)
+                let second = try await world.load(version: 8)
+                #expect(try BPFLink.programs(on: world.cgroup, .connect4) == old)
+                try world.checkRedirection()
+                try await second.remove(from: world.pod.workload)
+                #expect(try BPFLink.programs(on: world.cgroup, .connect4) == old)
+                // Nobody listens there, but for the sidecar.
+                #expect(throws: KernelError.self) { _ = try world.connectOut() }
+                try await second.remove(from: other.workload)
+                #expect(Directory(path: world.pins).names() == ["v8"])
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
     func `two processes cannot have the pins at once`() async {
         await #expect(processExitsWith: .success) {
             try await withPinnedPod { world in

@@ -53,6 +53,37 @@ import Testing
         }
     }
 
+    @Test(.timeLimit(.minutes(1)))
+    func `pins of others survive a cleanup, and a directory of files is refused`() async {
+        await #expect(processExitsWith: .success) {
+            try await withPinnedPod { world in
+                do { _ = try await world.load() }
+                let pins = Directory(path: world.pins)
+                for name in ["somebody", "v1beta", "building-site"] {
+                    try pins.child(name).create()
+                    let map = try BPFMap.createArray(name: "theirs", valueSize: 4, entries: 1)
+                    try map.pin(at: pins.child(name).path + "/map")
+                }
+                let sweeper = EBPFSweeper(pins: world.pins)
+                try await sweeper.sweep(world.node)
+                #expect(try await sweeper.remains(on: world.node) == [])
+                #expect(pins.names() == ["building-site", "somebody", "v1beta"])
+                #expect(pins.child("somebody").has("map"))
+
+                let plain = Directory(path: TemporaryFile().path)
+                try plain.child("v1").create()
+                try plain.replace("hosts", with: "x")
+                let node = Node(cgroup: world.cgroup, pins: plain.path, state: "")
+                let error = await #expect(throws: RedirectionError.self) {
+                    try await sweeper.sweep(node)
+                }
+                #expect(String(describing: error).contains(plain.path))
+                #expect(plain.names() == ["hosts", "v1"])
+                try plain.removeTree()
+            }
+        }
+    }
+
     /// What is pinned, by a process that is killed before its pins are whole, and what is not.
     @Test(.timeLimit(.minutes(2)))
     func `programs that no pin leads to are found, in cgroups below as well`() async {

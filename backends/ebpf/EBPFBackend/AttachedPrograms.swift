@@ -18,6 +18,17 @@ struct AttachedPrograms: Sendable {
         let place: ProgramPart.Place
         /// What the kernel keeps beside each attachment, where the program asks for it.
         let storage: BPFMap?
+        /// The node's maps that it uses.
+        let maps: Set<UInt32>
+
+        /// Whether the link attaches this program, loaded by whomever: the same instructions, over
+        /// the same maps.
+        func isSame(as link: BPFLink) throws(KernelError) -> Bool {
+            let other = try link.program()
+            guard other.id != program.id else { return true }
+            guard other.tag == program.tag else { return false }
+            return maps.isSubset(of: try BPFMap.mapIDs(ofProgram: other.id))
+        }
     }
 
     init(
@@ -34,7 +45,7 @@ struct AttachedPrograms: Sendable {
         for part in ProgramPart.deciders { try builder.load(part) }
         entries = builder.entries
         reports = builder.reports
-        usesLinks = features.permits(KernelVersion(5, 7))
+        usesLinks = features.permits(KernelVersion(5, 8))
         loader = builder.loader
     }
 
@@ -47,12 +58,15 @@ struct AttachedPrograms: Sendable {
 
         mutating func load(_ part: ProgramPart) throws(KernelError) {
             let loaded = try loader.load(part.attached)
+            let shared = Set(NodeBuilder.mapNames.compactMap { loader.maps[$0]?.id })
             for place in part.places {
                 let program = try loaded.program(place.program)
                 reports.append(ProgramReport(program))
                 let map = "swerve_at_" + place.program.dropFirst("swerve_".count)
                 entries.append(
-                    Entry(program: program, place: place, storage: loader.maps[map]))
+                    Entry(
+                        program: program, place: place, storage: loader.maps[map],
+                        maps: shared.intersection(try BPFMap.mapIDs(ofProgram: program.id))))
             }
         }
 
@@ -81,45 +95,65 @@ struct AttachedPrograms: Sendable {
     /// Sees to it that the programs are attached to `cgroup`, where they go by the plan of `key`.
     ///
     /// Those that redirect come last, and all of them leave every socket alone until a plan has
-    /// the key. What an earlier process has attached goes on.
+    /// the key. What an earlier process has attached goes on, where it is the same.
     func attach(
         to cgroup: Cgroup, as key: UInt64, replacing old: CgroupInstallation?, _ pins: [PodPins]
     ) throws(KernelError) -> CgroupInstallation {
         let id = try cgroup.id()
         var links = old?.id == id ? old?.links ?? [:] : [:]
-        if links.isEmpty { try Self.clear(cgroup) }
         for entry in entries {
             let name = entry.place.program
-            if let link = links[name], try link.isAttached(to: cgroup, entry.place.type) {
+            let isThere = try links[name]?.isAttached(to: cgroup, entry.place.type) ?? false
+            if isThere, let link = links[name], try entry.isSame(as: link) {
                 for pins in pins where !pins.has(attached: name) {
                     try pins.pin(attached: link, name)
                 }
-                continue
+            } else {
+                // One that is there goes when its heir is: none would be worse than two.
+                if !isThere { try Self.clear(entry.place, on: cgroup) }
+                let link = try attach(entry, to: cgroup)
+                try entry.storage?.setAttached(to: id, entry.place.type, key)
+                for pins in pins { try pins.pin(attached: link, name) }
+                if isThere { try links[name]?.takeAway() }
+                links[name]?.abandon()
+                links[name] = link
             }
-            links[name]?.abandon()
-            ChangeLog.about(to: .program, "attach \(name) to \(cgroup.path)")
-            let link =
-                usesLinks
-                ? try BPFLink.attach(entry.program, to: cgroup, entry.place.type)
-                : try BPFLink.attachWithoutLink(entry.program, to: cgroup, entry.place.type)
-            links[name] = link
-            try entry.storage?.setAttached(to: id, entry.place.type, key)
-            for pins in pins { try pins.pin(attached: link, name) }
+            try Self.clear(entry.place, on: cgroup, sparing: links[name])
+        }
+        for place in ProgramPart.allPlaces where !entries.contains(where: { $0.place == place }) {
+            if let link = links.removeValue(forKey: place.program) {
+                if try link.isAttached(to: cgroup, place.type) { try link.takeAway() }
+                link.abandon()
+                for pins in pins { try pins.remove(attached: place.program) }
+            }
+            try Self.clear(place, on: cgroup)
         }
         return CgroupInstallation(cgroup: cgroup, id: id, links: links)
     }
 
-    /// Detaches programs of ours that a process has left without a pin: where cgroups have no links,
-    /// they outlive it.
-    private static func clear(_ cgroup: Cgroup) throws(KernelError) {
-        for place in Set(ProgramPart.all.flatMap(\.places)) {
-            for id in try BPFLink.programs(on: cgroup, place.type) {
-                let program = try BPFProgram.open(id: id)
-                // The kernel keeps 15 bytes of a name; what has a link goes with that.
-                guard program.name == place.program.prefix(15) else { continue }
-                ChangeLog.about(to: .program, "detach \(place.program) from \(cgroup.path)")
-                _ = try? BPFLink.detach(program, from: cgroup, place.type)
-            }
+    private func attach(_ entry: Entry, to cgroup: Cgroup) throws(KernelError) -> BPFLink {
+        ChangeLog.about(to: .program, "attach \(entry.place.program) to \(cgroup.path)")
+        return usesLinks
+            ? try BPFLink.attach(entry.program, to: cgroup, entry.place.type)
+            : try BPFLink.attachWithoutLink(entry.program, to: cgroup, entry.place.type)
+    }
+
+    /// Detaches programs of ours that a process has left without a pin.
+    ///
+    /// Where cgroups have no links, they outlive it, and two of one name would lose the origin of
+    /// each connection.
+    private static func clear(
+        _ place: ProgramPart.Place, on cgroup: Cgroup, sparing link: BPFLink? = nil
+    ) throws(KernelError) {
+        let ids = try BPFLink.programs(on: cgroup, place.type)
+        guard !ids.isEmpty else { return }
+        let spared = try link?.program().id
+        for id in ids where id != spared {
+            let program = try BPFProgram.open(id: id)
+            // The kernel keeps 15 bytes of a name; what has a link goes with that.
+            guard program.name == place.program.prefix(15) else { continue }
+            ChangeLog.about(to: .program, "detach \(place.program) from \(cgroup.path)")
+            _ = try? BPFLink.detach(program, from: cgroup, place.type)
         }
     }
 
@@ -128,7 +162,8 @@ struct AttachedPrograms: Sendable {
         _ installation: CgroupInstallation?, _ pins: [PodPins]
     ) throws(KernelError) -> [Drift] {
         var flaws: [Drift] = []
-        for place in entries.map(\.place) {
+        for entry in entries {
+            let place = entry.place
             let cgroup = installation?.cgroup
             guard let cgroup, let link = installation?.links[place.program],
                 try link.isAttached(to: cgroup, place.type)
@@ -136,6 +171,9 @@ struct AttachedPrograms: Sendable {
                 let place = "\(place.program) is not attached to \(cgroup?.path ?? "any cgroup")"
                 flaws.append(Drift(.missing, .program, place))
                 continue
+            }
+            if try !entry.isSame(as: link) {
+                flaws.append(Drift(.changed, .program, "\(place.program) is of another build"))
             }
             if pins.contains(where: { !$0.has(attached: place.program) }) {
                 flaws.append(Drift(.missing, .pin, "\(place.program) is not pinned"))
@@ -158,9 +196,9 @@ struct CgroupInstallation: Sendable {
         self.links = links
     }
 
-    /// What an earlier process has left of it; `nil` for nothing, and for another build's.
+    /// What an earlier process has left of it, of whatever build; `nil` for nothing.
     init?(of key: UInt64, _ cgroup: Cgroup?, _ node: NodePrograms) throws(KernelError) {
-        guard let cgroup, node.isSameBuild else { return nil }
+        guard let cgroup else { return nil }
         var links: [String: BPFLink] = [:]
         for pins in node.pins(of: key) {
             let found = try pins.openAttached(to: cgroup)
@@ -170,18 +208,54 @@ struct CgroupInstallation: Sendable {
         self.init(cgroup: cgroup, id: try cgroup.id(), links: links)
     }
 
+    /// The same below the node's cgroup, where nobody knows the workload's own any more.
+    ///
+    /// One program is attached for many pods: whose it is, is beside the attachment.
+    init?(of key: UInt64, somewhereIn node: NodePrograms) throws(KernelError) {
+        guard node.pins(of: key).contains(where: \.hasAttached) else { return nil }
+        for cgroup in node.cgroup.subtree() {
+            guard let found = try? CgroupInstallation(of: key, cgroup, node),
+                try found.isAttached(as: key)
+            else { continue }
+            self = found
+            return
+        }
+        return nil
+    }
+
+    private func isAttached(as key: UInt64) throws(KernelError) -> Bool {
+        for place in ProgramPart.allPlaces {
+            guard let link = links[place.program], try link.isAttached(to: cgroup, place.type)
+            else { continue }
+            for map in try BPFMap.mapIDs(ofProgram: link.program().id) {
+                let map = try BPFMap.open(id: map)
+                guard map.name.hasPrefix("swerve_at_") else { continue }
+                if try map.attached(to: id, place.type, as: UInt64.self) == key { return true }
+            }
+        }
+        return false
+    }
+
     /// Takes the programs away; those of a cgroup that is gone went with it.
     func detach() throws(KernelError) {
         guard (try? cgroup.id()) == id else { return }
-        for place in Set(ProgramPart.all.flatMap(\.places)) {
+        // First what decides, then what others read.
+        for place in ProgramPart.allPlaces.reversed() {
             guard let link = links[place.program], try link.isAttached(to: cgroup, place.type)
             else { continue }
             ChangeLog.about(to: .program, "detach \(place.program) from \(cgroup.path)")
-            do throws(KernelError) {
-                try link.detach()
-            } catch  where error.errno == .invalidArgument {
-                // Before Linux 5.9 a link goes when nobody holds it.
-            }
+            try link.takeAway()
+        }
+    }
+}
+
+extension BPFLink {
+    /// Takes its program away.
+    fileprivate func takeAway() throws(KernelError) {
+        do throws(KernelError) {
+            try detach()
+        } catch  where error.errno == .invalidArgument {
+            // Before Linux 5.9 a link goes when nobody holds it.
         }
     }
 }

@@ -24,6 +24,32 @@ package struct BPFPins: Hashable, Sendable {
     }
 
     private static let ownBuild = swerve_objects_tag()
+
+    /// How the name of a directory begins whose pins are not whole; no dot, for bpffs refuses those.
+    fileprivate static let unfinished = "building-"
+
+    /// The version whose pins a directory of this name holds; `nil` for anything else.
+    fileprivate static func version(of name: String) -> UInt32? {
+        guard name.hasPrefix("v"), let version = UInt32(name.dropFirst()), name == "v\(version)"
+        else { return nil }
+        return version
+    }
+
+    fileprivate static func isUnfinished(_ name: String) -> Bool {
+        name.hasPrefix(unfinished) && version(of: String(name.dropFirst(unfinished.count))) != nil
+    }
+
+    /// What is ours in a directory of pins: somebody else's may be there as well.
+    static func own(in path: String) throws(KernelError) -> [PinDirectory] {
+        let directory = Directory(path: path)
+        guard directory.exists else { return [] }
+        guard try BPFFileSystem.contains(path) else {
+            throw KernelError(
+                "look for pins in \(path)", .invalidArgument, detail: "it is no bpf filesystem")
+        }
+        return directory.names().filter { version(of: $0) != nil || isUnfinished($0) }
+            .map { PinDirectory(path: path + "/" + $0) }
+    }
 }
 
 /// A node's pins, which nobody else changes for as long as this is held.
@@ -81,17 +107,15 @@ final class PinStore: Sendable {
     /// Where this version's pins are, once they are whole.
     var current: PinDirectory { PinDirectory(path: "\(pins.directory)/v\(pins.version)") }
 
-    /// Where they are made; no dot begins the name, for bpffs refuses those.
+    /// Where they are made.
     var unfinished: PinDirectory {
-        PinDirectory(path: "\(pins.directory)/\(Self.unfinishedPrefix)v\(pins.version)")
+        PinDirectory(path: "\(pins.directory)/\(BPFPins.unfinished)v\(pins.version)")
     }
-
-    private static let unfinishedPrefix = "building-"
 
     private var root: Directory { Directory(path: pins.directory) }
 
     private var versions: [UInt32] {
-        root.names().filter { $0.hasPrefix("v") }.compactMap { UInt32($0.dropFirst()) }.sorted()
+        root.names().compactMap(BPFPins.version).sorted()
     }
 
     /// The newest of the pins that an older program has left, if any.
@@ -108,7 +132,7 @@ final class PinStore: Sendable {
     }
 
     private func clearUnfinished() throws(KernelError) {
-        for name in root.names() where name.hasPrefix(Self.unfinishedPrefix) {
+        for name in root.names() where BPFPins.isUnfinished(name) {
             ChangeLog.about(to: .pin, "remove \(pins.directory)/\(name)")
             try PinDirectory(path: "\(pins.directory)/\(name)").remove()
         }

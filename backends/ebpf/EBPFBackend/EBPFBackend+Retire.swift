@@ -17,6 +17,7 @@ extension EBPFBackend {
         let key = try key(of: workload)
         let step = "retire the programs of \(workload.id)"
         let connections = try during(step) { () throws(KernelError) in
+            try node.removeFromOlder(key)
             guard var entry = try node.pods.lookup(key, as: swerve_pod.self) else { return 0 }
             if entry.has(SWERVE_POD_ENABLED) {
                 entry.flags &= ~UInt32(SWERVE_POD_ENABLED.rawValue)
@@ -38,7 +39,9 @@ extension EBPFBackend {
         let handshakes = try node.handshakes.keys(as: swerve_handshake_key.self)
             .filter { $0.pod == key }
         let table = try workload.namespace.connections()
-        let beginning = table.filter { $0.state == .synReceived }.count
+        // What arrives is redirected for a whole namespace alone.
+        let beginning =
+            workload.scope == .namespace ? table.filter { $0.state == .synReceived }.count : 0
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
             + (held(key, workload)?.attached == nil ? 0 : served(entry, among: table))

@@ -56,9 +56,16 @@ extension EBPFBackend {
 
     /// Removes what there is of a pod whose namespace nobody can enter any more.
     private func forget(_ key: UInt64) throws(KernelError) {
+        try node.removeFromOlder(key)
         try removeEntry(key)
         try forgetListeners(key)
         try removeFlows { $0.pod == key }
+        // A pin alone may not be what holds them.
+        if let known = installations[key]?.attached {
+            try known.detach()
+        } else {
+            try CgroupInstallation(of: key, somewhereIn: node)?.detach()
+        }
         for pins in node.pins(of: key) { try pins.remove() }
         let set = installations.removeValue(forKey: key)?.set ?? sets.inherit(key)
         guard let set else { return }

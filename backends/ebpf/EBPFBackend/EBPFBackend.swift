@@ -31,7 +31,7 @@ package actor EBPFBackend: RedirectionBackend {
         /// Nothing for a workload that is a cgroup.
         let inbound: InboundAttachment?
         /// The programs on its cgroup, where it is known by that.
-        let attached: CgroupInstallation?
+        var attached: CgroupInstallation?
     }
 
     private init(
@@ -59,7 +59,9 @@ package actor EBPFBackend: RedirectionBackend {
         owners: OwnerMethod? = nil, below features: FeatureCeiling = .none, pins: BPFPins? = nil,
         rewriting: @escaping @Sendable (RedirectionPlan) -> RedirectionPlan = { $0 }
     ) async throws(RedirectionError) -> EBPFBackend {
-        let identity = IdentityMethod.preferred(below: features)
+        let identity = try during("find out how workloads are told apart") {
+            () throws(KernelError) in try IdentityMethod.found(below: features)
+        }
         let inbound = inbound ?? .preferred(below: features)
         if identity == .attachment, inbound == .socketLookup {
             throw .unsupported(
@@ -133,11 +135,13 @@ package actor EBPFBackend: RedirectionBackend {
         }
         let port = plan.sidecar.inboundPort
         let entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
-        let attached = try attach(key, workload, replacing: old?.attached)
+        let target = try target(of: workload)
+        var attached: CgroupInstallation?
         var attachment: InboundAttachment?
         do throws(KernelError) {
-            // An older version's programs do not read it yet, and its inbound program's heir will.
+            // An older version's programs do not read it yet, and the heirs of its pod's own will.
             if node.isWaiting { try enter(entry, key, isNew: true) }
+            if let target { attached = try attach(key, to: target, replacing: old?.attached) }
             // Attached, the programs still do as before: the entry is what changes everything.
             if workload.scope == .namespace {
                 attachment = try InboundAttachment(
@@ -154,6 +158,7 @@ package actor EBPFBackend: RedirectionBackend {
         } catch {
             try? attachment?.detach(from: workload.namespace, key, node, sparing: old?.inbound)
             restoreRouting(old, in: workload)
+            undo(attached, of: key, on: target, old)
             if old?.set == nil { try? removeEntry(key) }
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
@@ -190,20 +195,37 @@ package actor EBPFBackend: RedirectionBackend {
         if plan.transparentRouting == nil { restoreRouting(nil, in: workload) }
     }
 
-    /// Attaches the programs to the workload's own cgroup, where it is known by that.
-    private func attach(
-        _ key: UInt64, _ workload: Workload, replacing old: CgroupInstallation?
-    ) throws(RedirectionError) -> CgroupInstallation? {
+    /// The cgroup that the programs are attached to, where the workload is known by that.
+    private func target(of workload: Workload) throws(RedirectionError) -> Cgroup? {
         guard node.identity == .attachment || workload.scope == .cgroup else { return nil }
         guard let cgroup = workload.cgroup else {
             throw .unsupported(
                 feature: "cookie of a network namespace for all programs",
                 because: "\(workload.id) is to be known by its cgroup, and that is not given")
         }
-        return try during("attach to the cgroup of \(workload.id)") { () throws(KernelError) in
-            try node.attachedPrograms().attach(
-                to: cgroup, as: key, replacing: old, node.pins(of: key))
+        return cgroup
+    }
+
+    private func attach(
+        _ key: UInt64, to cgroup: Cgroup, replacing old: CgroupInstallation?
+    ) throws(KernelError) -> CgroupInstallation {
+        try node.attachedPrograms().attach(
+            to: cgroup, as: key, replacing: old, node.pins(of: key))
+    }
+
+    /// Takes programs away from the cgroup that were attached for nothing; those that took the place
+    /// of older ones stay, for the older plan goes on by them.
+    private func undo(
+        _ attached: CgroupInstallation?, of key: UInt64, on cgroup: Cgroup?, _ old: Installation?
+    ) {
+        guard var old else {
+            let left = attached ?? (try? CgroupInstallation(of: key, cgroup, node)) ?? nil
+            try? left?.detach()
+            for pins in node.pins(of: key) { try? pins.remove() }
+            return
         }
+        old.attached = attached ?? old.attached
+        installations[key] = old
     }
 
     /// No program is ever put where the machine's own connections, or ours, would meet it.
@@ -254,6 +276,7 @@ package actor EBPFBackend: RedirectionBackend {
         let key = try key(of: workload)
         do throws(KernelError) {
             let old = try held(key, workload)
+            try node.removeFromOlder(key)
             try removeEntry(key)
             try forgetListeners(key)
             try removeFlows { $0.pod == key }

@@ -76,19 +76,18 @@ package struct EBPFSweeper: KernelSweeper {
     private static func programs(
         in namespace: NetworkNamespace
     ) throws(KernelError) -> [BPFProgram] {
-        do throws(KernelError) {
-            return try ours(BPFLink.programs(in: namespace, .socketLookup))
-        } catch  where error.errno == .invalidArgument {
-            // A kernel without socket lookup has no programs there.
-            return []
-        }
+        try ours(BPFLink.programs(in: namespace, .socketLookup))
     }
 
     private static func ours(_ ids: [UInt32]) throws(KernelError) -> [BPFProgram] {
         var found: [BPFProgram] = []
         for id in ids {
-            let program = try BPFProgram.open(id: id)
-            if program.name.hasPrefix(prefix) { found.append(program) }
+            do throws(KernelError) {
+                let program = try BPFProgram.open(id: id)
+                if program.name.hasPrefix(prefix) { found.append(program) }
+            } catch  where error.errno == .noSuchFileOrDirectory {
+                // It has gone since.
+            }
         }
         return found
     }
@@ -110,10 +109,7 @@ package struct EBPFSweeper: KernelSweeper {
     private func notes(about namespace: NetworkNamespace) throws(KernelError) -> [PodPins] {
         var keys = [namespace.inode]
         if let cookie = try? namespace.cookie() { keys.append(cookie) }
-        let directories = Directory(path: pins).names().map {
-            PinDirectory(path: "\(pins)/\($0)")
-        }
-        return directories.flatMap { directory in keys.map { directory.pod($0) } }
+        return try BPFPins.own(in: pins).flatMap { own in keys.map { own.pod($0) } }
     }
 
     private static func slots(
@@ -130,8 +126,8 @@ package struct EBPFSweeper: KernelSweeper {
 extension EBPFSweeper {
     package func remains(on node: Node) async throws(RedirectionError) -> [Remain] {
         try during("look for programs and pins") { () throws(KernelError) in
-            var found = Directory(path: node.pins).names().map {
-                Remain(mechanism, .pin, in: node.pins, $0)
+            var found = try BPFPins.own(in: node.pins).map {
+                Remain(mechanism, .pin, in: node.pins, $0.name)
             }
             for attached in try attached(on: node) {
                 let what = attached.program.name
@@ -143,14 +139,25 @@ extension EBPFSweeper {
 
     package func sweep(_ node: Node) async throws(RedirectionError) {
         try during("remove programs and pins") { () throws(KernelError) in
+            let own = try BPFPins.own(in: node.pins)
             // First what decides, then what others read: links, and only then their pins.
             for attached in try attached(on: node) {
                 let (name, path) = (attached.program.name, attached.cgroup.path)
                 ChangeLog.about(to: .program, "detach \(name) from \(path)")
-                try attached.detach()
+                do throws(KernelError) {
+                    try attached.detach()
+                } catch  where Self.isNoCgroup(error) {
+                }
             }
-            ChangeLog.about(to: .pin, "remove \(node.pins)")
-            try Directory(path: node.pins).removeTree()
+            for pins in own {
+                ChangeLog.about(to: .pin, "remove \(pins.path)")
+                try pins.remove()
+            }
+            do throws(KernelError) {
+                try Directory(path: node.pins).removeIfEmpty()
+            } catch  where error.errno == .resourceBusy {
+                // The filesystem itself, which is not ours to take away.
+            }
         }
     }
 
@@ -172,19 +179,26 @@ extension EBPFSweeper {
         }
     }
 
+    /// It has ended since it was listed, or is of no cgroup2 hierarchy: nothing is attached to it.
+    private static func isNoCgroup(_ error: KernelError) -> Bool {
+        error.errno == .noSuchFileOrDirectory || error.errno == .badFileDescriptor
+    }
+
     /// Our programs on the cgroups of the node, those that redirect first.
     private func attached(on node: Node) throws(KernelError) -> [Attached] {
         var types: [BPFAttachType] = []
-        for place in ProgramPart.all.reversed().flatMap(\.places) where !types.contains(place.type)
-        {
+        for place in ProgramPart.allPlaces.reversed() where !types.contains(place.type) {
             types.append(place.type)
         }
         var found: [Attached] = []
         for cgroup in node.cgroup.subtree() {
-            for type in types {
-                for program in try Self.ours(BPFLink.programs(on: cgroup, type)) {
-                    found.append(Attached(program: program, cgroup: cgroup, type: type))
+            do throws(KernelError) {
+                for type in types {
+                    for program in try Self.ours(BPFLink.programs(on: cgroup, type)) {
+                        found.append(Attached(program: program, cgroup: cgroup, type: type))
+                    }
                 }
+            } catch  where Self.isNoCgroup(error) {
             }
         }
         return found
@@ -193,7 +207,7 @@ extension EBPFSweeper {
 
 extension Cgroup {
     /// The cgroup and all below it.
-    fileprivate func subtree() -> [Cgroup] {
+    func subtree() -> [Cgroup] {
         let below = Directory(path: path).directories().map { child($0) }
         return [self] + below.flatMap { $0.subtree() }
     }

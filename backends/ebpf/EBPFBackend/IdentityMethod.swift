@@ -11,14 +11,26 @@ package enum IdentityMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// By the cgroup the program is attached to: one attachment a workload, on any kernel.
     case attachment
 
-    /// The best this kernel has, found out by doing.
+    /// The best this kernel has, as far as can be found out: for what only tells of it.
     package static func preferred(below features: FeatureCeiling) -> IdentityMethod {
+        (try? found(below: features)) ?? .attachment
+    }
+
+    /// The best this kernel has, found out by doing.
+    ///
+    /// A probe that fails for another reason is no answer: all keys go by this one.
+    static func found(below features: FeatureCeiling) throws(KernelError) -> IdentityMethod {
         let hooks: [(BPFProgramType, BPFAttachType)] = [
             (.cgroupSocketAddress, .connect4), (.sockOps, .sockOps), (.cgroupSocket, .socketCreate),
         ]
-        guard features.permits(KernelVersion(5, 15)),
-            hooks.allSatisfy({ BPFProbe.helper(.getNetnsCookie, in: $0.0, $0.1) == .yes })
-        else { return .attachment }
+        guard features.permits(KernelVersion(5, 15)) else { return .attachment }
+        for (type, hook) in hooks {
+            switch BPFProbe.helper(.getNetnsCookie, in: type, hook) {
+            case .yes: continue
+            case .no: return .attachment
+            case .unknown(let error): throw error
+            }
+        }
         return .namespace
     }
 

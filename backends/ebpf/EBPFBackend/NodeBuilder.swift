@@ -17,8 +17,6 @@ struct NodeBuilder {
     private(set) var links: [String: BPFLink] = [:]
     private(set) var places: [ProgramPart.Place] = []
     private(set) var reports: [ProgramReport] = []
-    /// Whether what is adopted was this build's.
-    private(set) var isSameBuild = false
     /// The programs that take the place of an older version's, once the pods are there.
     private(set) var waiting: [Waiting]?
 
@@ -45,7 +43,6 @@ struct NodeBuilder {
         loader = ProgramLoader(sharing: maps)
         try openLinks(in: pins)
         let isOwn = try maps[Self.tag]?.lookup(UInt32(0), as: UInt64.self) == build
-        isSameBuild = isOwn
         guard isOwn, Self.mapNames.allSatisfy({ maps[$0] != nil }) else { return }
         loader = ProgramLoader(adopting: maps)
     }
@@ -103,7 +100,7 @@ struct NodeBuilder {
     }
 
     private mutating func openLinks(in pins: PinDirectory) throws(KernelError) {
-        for place in ProgramPart.all.flatMap(\.places) {
+        for place in ProgramPart.allPlaces {
             guard let link = try pins.openLink(of: place, on: cgroup),
                 try link.isAttached(to: cgroup, place.type)
             else { continue }
@@ -185,6 +182,12 @@ struct NodeBuilder {
             waiting?.append(Waiting(program: program, place: place))
             return
         }
+        try self.place(program, place)
+    }
+
+    private mutating func place(
+        _ program: BPFProgram, _ place: ProgramPart.Place
+    ) throws(KernelError) {
         if let link = links[place.program] {
             ChangeLog.about(to: .program, "replace \(place.program) on \(cgroup.path)")
             try link.update(program)
@@ -262,7 +265,6 @@ extension NodeBuilder {
     /// Puts the programs that wait into the places of the older version's, over the new maps.
     mutating func takeOver(from older: PinDirectory) throws(KernelError) {
         guard let programs = waiting, let pins else { return }
-        waiting = nil
         // Who comes back to the older version finds that the programs are not all its own.
         if let tag = try older.openMap(Self.tag), tag.valueSize == 8 {
             ChangeLog.about(to: .pin, "note that \(older.path) is being replaced")
@@ -271,8 +273,10 @@ extension NodeBuilder {
         for item in programs {
             if let link = links[item.place.program] { try pins.pin(link, item.place.program) }
         }
-        for item in programs { try put(item.program, item.place) }
+        for item in programs { try place(item.program, item.place) }
         try removeStrangers()
         try setTag(build)
+        // Last: what failed before is tried again, whole.
+        waiting = nil
     }
 }

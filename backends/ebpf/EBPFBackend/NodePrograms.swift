@@ -6,6 +6,7 @@ internal import LibBPF
 internal import LinuxKernel
 internal import RedirectionEngine
 internal import Synchronization
+internal import SystemPackage
 
 /// The node's programs and maps: loaded once, attached once to the pods' cgroup, or where a socket's
 /// pod is known by attachment alone, to the cgroup of each.
@@ -60,6 +61,9 @@ final class NodePrograms: Sendable {
         wantedOwners = wanted
         let older = store.flatMap { $0.current.exists ? nil : $0.older }
         isAdopted = store?.current.exists ?? false
+        for pins in [store?.current, older].compactMap(\.self) {
+            try pins.refuse(allBut: identity)
+        }
         var builder = try Self.begin(cgroup, store, older)
         let attached: AttachedPrograms?
         switch identity {
@@ -72,6 +76,7 @@ final class NodePrograms: Sendable {
             ownerMethod = programs.ownerMethod
         }
         attachable = Mutex(attached)
+        try builder.pins?.note(identity)
         if let store, older == nil {
             if !isAdopted { try store.finish() }
             try store.removeOlder()
@@ -94,7 +99,7 @@ final class NodePrograms: Sendable {
             State(
                 builder: builder, pins: older == nil ? store?.current : store?.unfinished,
                 older: try older.map { older throws(KernelError) in
-                    Older(pins: older, pods: try Self.pods(of: older))
+                    Older(pins: older, pods: try Self.pods(of: older, cgroup))
                 }))
         try takeOverIfReady()
     }
@@ -113,9 +118,29 @@ final class NodePrograms: Sendable {
     }
 
     /// The pods an older version knows: their keys have never had another form.
-    private static func pods(of older: PinDirectory) throws(KernelError) -> Set<UInt64> {
-        guard let map = try older.openMap("swerve_pods"), map.keySize == 8 else { return [] }
-        return Set(try map.keys(as: UInt64.self))
+    private static func pods(
+        of older: PinDirectory, _ cgroup: Cgroup
+    ) throws(KernelError) -> Set<UInt64> {
+        if let map = try podMap(of: older, cgroup) { return Set(try map.keys(as: UInt64.self)) }
+        guard older.linkNames.isEmpty, older.podKeys.isEmpty else {
+            // Taken for none, its pods would be without a plan from now on.
+            throw KernelError(
+                "read the pods of \(older.path)", .noSuchFileOrDirectory,
+                detail: "maps/swerve_pods is gone")
+        }
+        return []
+    }
+
+    /// Its map of pods; found by its programs when somebody has removed the pin.
+    private static func podMap(
+        of older: PinDirectory, _ cgroup: Cgroup
+    ) throws(KernelError) -> BPFMap? {
+        let name = "swerve_pods"
+        if let map = try older.openMap(name) { return map.keySize == 8 ? map : nil }
+        let known = Set(try older.openMaps().values.map(\.id))
+        return try BPFMap.maps(ofProgramsOn: cgroup, .connect4)
+            .first { maps in maps.contains { known.contains($0.id) } }?
+            .first { $0.name == name && $0.keySize == 8 }
     }
 
     /// The programs for a workload's own cgroup; loaded when they are asked for first.
@@ -156,9 +181,6 @@ final class NodePrograms: Sendable {
         state.withLock { [$0.pins, $0.older?.pins].compactMap { $0?.pod(pod) } }
     }
 
-    /// Whether programs an earlier process has attached to cgroups may stay.
-    var isSameBuild: Bool { state.withLock { $0.builder.isSameBuild } }
-
     /// The pods something is pinned for.
     var pinnedPods: [UInt64] { state.withLock { $0.pins?.podKeys ?? [] } }
 
@@ -173,6 +195,15 @@ final class NodePrograms: Sendable {
             if let pod { state.older?.pods.remove(pod) } else { state.older?.pods = [] }
         }
         try takeOverIfReady()
+    }
+
+    /// Takes the pod from an older version that is still at work: what it redirects is to end now.
+    func removeFromOlder(_ pod: UInt64) throws(KernelError) {
+        try state.withLock { (state) throws(KernelError) in
+            guard let older = state.older else { return }
+            ChangeLog.about(to: .entries, "remove pod \(pod) from \(older.pins.path)")
+            try Self.podMap(of: older.pins, cgroup)?.delete(pod)
+        }
     }
 
     private func takeOverIfReady() throws(KernelError) {

@@ -4,6 +4,7 @@ internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
 internal import RedirectionEngine
+internal import SystemPackage
 
 /// One version's pins: `maps/NAME`, `links/PROGRAM`, and `pods/KEY/…` for each pod.
 struct PinDirectory: Hashable, Sendable {
@@ -13,6 +14,8 @@ struct PinDirectory: Hashable, Sendable {
     private var links: Directory { Directory(path: path + "/links") }
     private var pods: Directory { Directory(path: path + "/pods") }
 
+    var name: String { String(path.split(separator: "/").last ?? "") }
+
     var exists: Bool { !Directory(path: path).names().isEmpty }
 
     func create() throws(KernelError) {
@@ -21,6 +24,30 @@ struct PinDirectory: Hashable, Sendable {
     }
 
     func remove() throws(KernelError) { try Directory(path: path).removeTree() }
+
+    // MARK: Identity
+
+    /// Notes how sockets are known, which the keys of all pods go by: bpffs has no files, so a
+    /// directory says it.
+    func note(_ identity: IdentityMethod) throws(KernelError) {
+        try Directory(path: path).child(Self.note(of: identity)).create()
+    }
+
+    /// Refuses to go on with pods that were entered by another kind of key: none would be found.
+    func refuse(allBut wanted: IdentityMethod) throws(KernelError) {
+        for other in IdentityMethod.allCases
+        where other != wanted && Directory(path: path).has(Self.note(of: other)) {
+            throw KernelError(
+                "go on with \(path)", .invalidArgument,
+                detail: "its pods are known by \(other.rawValue), and would be by "
+                    + "\(wanted.rawValue) now; give the --max-features it was made with, or run "
+                    + "swerve cleanup")
+        }
+    }
+
+    private static func note(of identity: IdentityMethod) -> String {
+        "identity-\(identity.rawValue)"
+    }
 
     // MARK: Maps
 
@@ -104,13 +131,15 @@ struct PodPins: Hashable, Sendable {
     func openAttached(to cgroup: Cgroup) throws(KernelError) -> [String: BPFLink] {
         var links: [String: BPFLink] = [:]
         for name in attached.names() {
-            guard let place = ProgramPart.all.flatMap(\.places).first(where: { $0.program == name })
+            guard let place = ProgramPart.allPlaces.first(where: { $0.program == name })
             else { continue }
             links[name] = try BPFLink.open(
                 pinned: attached.path + "/" + name, on: cgroup, place.type)
         }
         return links
     }
+
+    var hasAttached: Bool { !attached.names().isEmpty }
 
     func has(attached program: String) -> Bool { attached.has(program) }
 
@@ -120,6 +149,12 @@ struct PodPins: Hashable, Sendable {
         try attached.create()
         try attached.remove(program)
         try link.pin(at: attached.path + "/" + program)
+    }
+
+    func remove(attached program: String) throws(KernelError) {
+        guard has(attached: program) else { return }
+        ChangeLog.about(to: .pin, "remove \(attached.path)/\(program)")
+        try attached.remove(program)
     }
 
     func removeLink() throws(KernelError) {

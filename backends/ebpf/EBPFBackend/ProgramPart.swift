@@ -92,6 +92,9 @@ extension ProgramPart {
             ["swerve_connect4": .connect4, "swerve_connect6": .connect6]),
     ]
 
-    /// Every part there is, of which a node gets one of the two that find owners.
-    static var all: [ProgramPart] { readers + [peername, exactOwner, basicOwner] + deciders }
+    /// Where programs of ours may be, each place once, those that redirect last: a node gets one of
+    /// the parts that find owners.
+    static let allPlaces = (readers + [exactOwner, basicOwner, multipath] + deciders)
+        .flatMap(\.places)
+        .reduce(into: [Place]()) { if !$0.contains($1) { $0.append($1) } }
 }

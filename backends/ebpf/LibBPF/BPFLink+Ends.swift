@@ -86,8 +86,16 @@ extension BPFLink {
         }
     }
 
-    /// The ids of all links of the machine (Linux 5.8).
+    /// Whether links can be found, and asked what they tie together (Linux 5.8).
+    package static let areListed: Bool = {
+        var next: UInt32 = 0
+        let result = unsafe bpf_link_get_next_id(0, &next)
+        return result != -Errno.invalidArgument.rawValue && result != -Errno.noFunction.rawValue
+    }()
+
+    /// The ids of all links of the machine; none where they cannot be listed.
     package static func ids() throws(KernelError) -> [UInt32] {
+        guard areListed else { return [] }
         var ids: [UInt32] = []
         // Bounded: links that come meanwhile have higher ids, and there are not that many.
         for _ in 0..<1_000_000 {
@@ -106,12 +114,7 @@ extension BPFLink {
     package static func programs(
         in namespace: NetworkNamespace, _ type: BPFAttachType
     ) throws(KernelError) -> [UInt32] {
-        var ids = [UInt32](repeating: 0, count: 64)
-        var count = UInt32(ids.count)
-        try kernel("bpf(BPF_PROG_QUERY, netns)") {
-            unsafe bpf_prog_query(namespace.rawDescriptor, type.raw, 0, nil, &ids, &count)
-        }
-        return Array(ids.prefix(Int(count)))
+        try HookPrograms.query(namespace.rawDescriptor, type, at: "netns").ids
     }
 
     /// All links that tie something to something now (Linux 5.8).

@@ -24,13 +24,10 @@ package final class BPFLink: Sendable {
     package static func attach(
         _ program: BPFProgram, to cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> BPFLink {
-        do throws(KernelError) {
-            return try create(program, on: cgroup, type)
-        } catch  where error.errno == .invalidArgument {
-            // What a kernel without cgroup links answers; any other reason comes up again here.
-            let target = try cgroup.open()
-            return BPFLink(.attachment(try CgroupAttachment(program, to: target, type)))
-        }
+        // One that cannot be asked what it ties together is of no use to who adopts it.
+        areListed
+            ? try create(program, on: cgroup, type)
+            : try attachWithoutLink(program, to: cgroup, type)
     }
 
     /// Attaches `program` to a cgroup by a link and nothing else (Linux 5.7).
@@ -85,12 +82,7 @@ package final class BPFLink: Sendable {
         on cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> [UInt32] {
         let target = try cgroup.open()
-        var ids = [UInt32](repeating: 0, count: 64)
-        var count = UInt32(ids.count)
-        try kernel("bpf(BPF_PROG_QUERY, \(cgroup.path))") {
-            unsafe bpf_prog_query(target.rawValue, type.raw, 0, nil, &ids, &count)
-        }
-        return Array(ids.prefix(Int(count)))
+        return try HookPrograms.query(target.rawValue, type, at: cgroup.path).ids
     }
 
     /// Lets go of an attachment that is gone already, so that nothing is detached with this: the same

@@ -21,18 +21,13 @@ extension BPFMap {
         on cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> [UInt32] {
         let directory = try cgroup.open()
-        // The kernel takes no more than 64 programs a cgroup and type (BPF_CGROUP_MAX_PROGS).
-        var ids = [UInt32](repeating: 0, count: 64)
-        var count = UInt32(ids.count)
-        var flags: UInt32 = 0
-        try kernel("bpf(BPF_PROG_QUERY, \(cgroup.path))") {
-            unsafe bpf_prog_query(
-                directory.rawValue, type.raw, UInt32(BPF_F_QUERY_EFFECTIVE), &flags, &ids, &count)
-        }
-        return Array(ids.prefix(Int(count)))
+        return try HookPrograms.query(
+            directory.rawValue, type, at: cgroup.path, effective: true
+        ).ids
     }
 
-    private static func mapIDs(ofProgram id: UInt32) throws(KernelError) -> [UInt32] {
+    /// The maps that a program uses.
+    package static func mapIDs(ofProgram id: UInt32) throws(KernelError) -> [UInt32] {
         let program = OwnedDescriptor(
             taking: try kernel("bpf(BPF_PROG_GET_FD_BY_ID)") { bpf_prog_get_fd_by_id(id) })
         var ids = [UInt32](repeating: 0, count: 64)

@@ -33,20 +33,13 @@ package struct CgroupHook: Hashable, Sendable {
         _ cgroup: Cgroup, _ type: BPFAttachType
     ) throws(KernelError) -> CgroupHook? {
         let target = try cgroup.open()
-        // The kernel takes no more than 64 programs a cgroup and hook (BPF_CGROUP_MAX_PROGS).
-        var ids = [UInt32](repeating: 0, count: 64)
-        var count = UInt32(ids.count)
-        var flags: UInt32 = 0
-        do throws(KernelError) {
-            try kernel("bpf(BPF_PROG_QUERY, \(cgroup.path))") {
-                unsafe bpf_prog_query(target.rawValue, type.raw, 0, &flags, &ids, &count)
-            }
-        } catch  where error.errno == .invalidArgument { return nil }
-        guard count > 0 else { return nil }
-        let programs = ids.prefix(Int(count)).map { id in
+        let found = try HookPrograms.query(target.rawValue, type, at: cgroup.path)
+        guard !found.ids.isEmpty else { return nil }
+        let programs = found.ids.map { id in
             // It may have gone since; then its number is all there is.
             Program(id: id, name: (try? BPFProgram.name(ofID: id)) ?? "")
         }
+        let flags = found.flags
         let sharing: Sharing =
             flags & UInt32(BPF_F_ALLOW_MULTI) != 0
             ? .multiple : flags & UInt32(BPF_F_ALLOW_OVERRIDE) != 0 ? .overridable : .exclusive
