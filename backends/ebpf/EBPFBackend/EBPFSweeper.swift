@@ -191,7 +191,7 @@ extension EBPFSweeper {
 
 extension Cgroup {
     /// The cgroup and all below it.
-    fileprivate func subtree() -> [Cgroup] {
+    func subtree() -> [Cgroup] {
         let below = Directory(path: path).directories().map { child($0) }
         return [self] + below.flatMap { $0.subtree() }
     }
