@@ -42,6 +42,7 @@ bpf: ## compile the BPF programs
 
 build: bpf ## build the products
 	$(Q)swift build $(SWIFT_FLAGS) --product swerve
+	$(Q)swift build $(SWIFT_FLAGS) --product swerved
 	$(Q)swift build $(SWIFT_FLAGS) --product swerve-cni
 
 build-tests: bpf
@@ -93,6 +94,7 @@ clean: ## remove everything that was built
 	$(Q)$(MAKE) -C bpf clean
 	$(Q)rm -rf .build .build-fuzz .build-tools
 
-install: build ## copy swerve into PREFIX/bin, the CNI plugin into PREFIX/libexec/swerve
+install: build ## copy swerve and swerved into PREFIX/bin, the CNI plugin into PREFIX/libexec/swerve
 	$(Q)install -D -m 0755 .build/debug/swerve $(DESTDIR)$(PREFIX)/bin/swerve
+	$(Q)install -D -m 0755 .build/debug/swerved $(DESTDIR)$(PREFIX)/bin/swerved
 	$(Q)install -s -D -m 0755 .build/debug/swerve-cni $(DESTDIR)$(PREFIX)/libexec/swerve/swerve-cni

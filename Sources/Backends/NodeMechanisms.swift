@@ -62,10 +62,15 @@ package actor NodeMechanisms: MechanismSource {
         made[.ebpf] = nil
     }
 
-    package func forget(allBut workloads: [Workload]) async throws(RedirectionError) {
+    package func forget(
+        allBut workloads: [Workload]
+    ) async throws(RedirectionError) -> [String] {
         // Rules go with their namespace; and where nothing was pinned, nothing is kept.
-        guard made[.ebpf] != nil || !Directory(path: node.pins).names().isEmpty else { return }
-        guard let programs = try await backend(.ebpf) as? EBPFBackend else { return }
-        try await programs.forget(allBut: workloads)
+        let pins = try during("look for pins") { () throws(KernelError) in
+            try Directory(path: node.pins).contents()
+        }
+        guard made[.ebpf] != nil || !pins.isEmpty else { return [] }
+        guard let programs = try await backend(.ebpf) as? EBPFBackend else { return [] }
+        return try await programs.forget(allBut: workloads)
     }
 }

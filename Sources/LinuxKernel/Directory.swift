@@ -4,6 +4,10 @@ internal import CLinuxShims
 internal import FoundationEssentials
 internal import SystemPackage
 
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
 /// A directory that only root reads, for files that are there whole or not at all.
 package struct Directory: Hashable, Sendable {
     package let path: String
@@ -25,9 +29,21 @@ package struct Directory: Hashable, Sendable {
     }
 
     /// The names of what is in it, in order; nothing when it is not there.
-    package func names() -> [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+    ///
+    /// That it cannot be read is another thing than that it is empty.
+    package func contents() throws(KernelError) -> [String] {
+        do {
+            return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+        } catch {
+            let reason = (error as? CocoaError)?.underlying as? POSIXError
+            let errno = reason.map { Errno(rawValue: $0.code.rawValue) } ?? .ioError
+            if errno == .noSuchFileOrDirectory { return [] }
+            throw KernelError("opendir(\(path))", errno, detail: reason == nil ? "\(error)" : nil)
+        }
     }
+
+    /// The same for who needs no more than what can be seen.
+    package func names() -> [String] { (try? contents()) ?? [] }
 
     /// The text of a file, `nil` when there is none.
     package func read(_ name: String) throws(KernelError) -> String? {

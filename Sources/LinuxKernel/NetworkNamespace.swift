@@ -2,6 +2,7 @@
 
 internal import CLinuxShims
 internal import RedirectionModel
+internal import SystemPackage
 
 /// A network namespace, held open by a descriptor so that it outlives its processes.
 package final class NetworkNamespace: Sendable {
@@ -78,6 +79,15 @@ package final class NetworkNamespace: Sendable {
             unsafe clinux_netns_cookie(socket.rawDescriptor, &cookie)
         }
         return cookie
+    }
+
+    /// The cookie, `nil` where the kernel gives none.
+    package func cookieIfAny() throws(KernelError) -> UInt64? {
+        do throws(KernelError) {
+            return try cookie()
+        } catch  where error.errno == .protocolNotAvailable {
+            return nil
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import FoundationEssentials
+internal import SystemPackage
 
 /// The network namespaces of the machine, as far as files and processes lead to them.
 package enum ReachableNamespaces {
@@ -18,24 +18,26 @@ package enum ReachableNamespaces {
 
     /// Every namespace but our own, each once.
     ///
-    /// What is gone before it can be opened is no namespace any more.
+    /// What is gone before it can be opened is no namespace any more; where we may not look, others
+    /// lead there, or nobody does.
     package static func all() throws(KernelError) -> [Found] {
         var seen: Set = [try NetworkNamespace.current().inode]
         var found: [Found] = []
-        for path in paths() {
-            guard let namespace = try? NetworkNamespace.open(path),
-                isNamespace(namespace), seen.insert(namespace.inode).inserted
+        for path in try paths() {
+            guard let namespace = try open(path), !seen.contains(namespace.inode),
+                try isNamespace(namespace)
             else { continue }
+            seen.insert(namespace.inode)
             found.append(Found(path: path, namespace: namespace))
         }
         return found
     }
 
-    /// The namespace with this inode, if anything leads to it.
-    package static func find(inode: UInt64) -> NetworkNamespace? {
-        for path in paths() {
-            if let namespace = try? NetworkNamespace.open(path), namespace.inode == inode,
-                isNamespace(namespace)
+    /// The namespace with this inode; `nil` when nothing leads to it, and never for want of a
+    /// descriptor to look with.
+    package static func find(inode: UInt64) throws(KernelError) -> NetworkNamespace? {
+        for path in try paths() {
+            if let namespace = try open(path), namespace.inode == inode, try isNamespace(namespace)
             {
                 return namespace
             }
@@ -43,14 +45,38 @@ package enum ReachableNamespaces {
         return nil
     }
 
-    private static func paths() -> [String] {
-        let named = Directory(path: "/run/netns").names().map { "/run/netns/" + $0 }
-        let processes = Directory(path: "/proc").names().compactMap { Int32($0) }.sorted()
+    private static func paths() throws(KernelError) -> [String] {
+        let named = try Directory(path: "/run/netns").contents().map { "/run/netns/" + $0 }
+        let processes = try Directory(path: "/proc").contents().compactMap { Int32($0) }.sorted()
         return named + processes.map { "/proc/\($0)/ns/net" }
     }
 
+    /// A process that ends meanwhile is denied, not missing.
+    private static func open(_ path: String) throws(KernelError) -> NetworkNamespace? {
+        do throws(KernelError) {
+            return try NetworkNamespace.open(path)
+        } catch  where error.saysGone || error.errno == .permissionDenied {
+            return nil
+        }
+    }
+
     /// A file in `/run/netns` may be any file; one that setns(2) takes is a namespace.
-    private static func isNamespace(_ namespace: NetworkNamespace) -> Bool {
-        (try? namespace.run {}) != nil
+    private static func isNamespace(_ namespace: NetworkNamespace) throws(KernelError) -> Bool {
+        do throws(KernelError) {
+            try namespace.run {}
+            return true
+        } catch  where error.errno == .invalidArgument || error.errno == .notPermitted {
+            return false
+        }
+    }
+}
+
+extension KernelError {
+    /// Nothing is where somebody looked, or something else is by now.
+    ///
+    /// Every other error leaves open what is there.
+    package var saysGone: Bool {
+        [.noSuchFileOrDirectory, .noSuchProcess, .noSuchAddressOrDevice, .notDirectory]
+            .contains(errno)
     }
 }

@@ -104,7 +104,7 @@ extension EngineEvent {
     var level: Logger.Level {
         switch kind {
         case .failed: .error
-        case .drifted: .warning
+        case .drifted, .orphan: .warning
         case .recovering, .forgotten, .repaired: .notice
         case .applied, .removed, .retired, .lingering: .info
         }

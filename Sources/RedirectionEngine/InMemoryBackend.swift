@@ -54,11 +54,16 @@ package final class InMemoryKernel: Sendable {
         self[Holding(mechanism: mechanism, workload: workload)] = nil
     }
 
-    /// Gives up what is held for all other workloads.
-    package func forget(allBut workloads: Set<Workload.ID>) {
+    /// Gives up what is held for all other workloads but those that are there; returns these.
+    package func forget(
+        allBut workloads: Set<Workload.ID>, sparing there: Set<Workload.ID>
+    ) -> [Workload.ID] {
         contents.withLock { contents in
-            contents.plans = contents.plans.filter { workloads.contains($0.key.workload) }
-            contents.lingering = contents.lingering.filter { workloads.contains($0.key.workload) }
+            let kept = workloads.union(there)
+            contents.plans = contents.plans.filter { kept.contains($0.key.workload) }
+            contents.lingering = contents.lingering.filter { kept.contains($0.key.workload) }
+            return there.filter { id in contents.plans.keys.contains { $0.workload == id } }
+                .sorted()
         }
     }
 

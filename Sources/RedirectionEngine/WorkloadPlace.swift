@@ -56,7 +56,7 @@ package struct WorkloadIdentity: Hashable, Sendable, Codable {
     package init(of workload: Workload) throws(KernelError) {
         boot = String(try readFile("/proc/sys/kernel/random/boot_id").prefix { $0 != "\n" })
         namespaceInode = workload.namespace.inode
-        namespaceCookie = try? workload.namespace.cookie()
+        namespaceCookie = try workload.namespace.cookieIfAny()
         cgroupInode =
             if workload.scope == .cgroup, let cgroup = workload.cgroup {
                 try cgroup.open().inode()

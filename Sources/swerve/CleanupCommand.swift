@@ -37,13 +37,13 @@ struct CleanupCommand: ParsableCommand {
         let scope = CleanupScope(try namespaces(), on: try node.node())
         let sweepers = Backends.sweepers(pins: try node.node().pins)
         var report = CleanupReport(
-            workloads: engine.store.ids(),
+            workloads: try engine.store.ids(),
             found: await engine.findRemains(in: scope, sweepers), isDryRun: dryRun)
         if !dryRun {
             let lock = try takeCharge(engine)
             report.failures += await engine.cleanUp(scope, sweepers)
             report.left = await engine.findRemains(in: scope, sweepers).remains
-            report.failures += engine.store.ids().map { "\($0): its record is still there" }
+            report.failures += try engine.store.ids().map { "\($0): its record is still there" }
             withExtendedLifetime(lock) {}
         }
         if json { try Console.say(json: report) } else { report.show() }
@@ -59,7 +59,7 @@ struct CleanupCommand: ParsableCommand {
 
     /// An agent would repair what this removes.
     private func takeCharge(_ engine: Engine) throws -> FileLock? {
-        guard !engine.store.ids().isEmpty || engine.store.directory.names() != [] else {
+        guard try !engine.store.directory.contents().isEmpty else {
             return nil
         }
         try engine.store.prepare()

@@ -95,7 +95,7 @@ struct NamedWorkload {
             return
         }
         guard let lab = try LabState.running() else {
-            let known = store.ids()
+            let known = try store.ids()
             throw known.isEmpty ? LabError.notUp : EngineError.unknown(name, known: known)
         }
         let pod = try lab.pod(name)

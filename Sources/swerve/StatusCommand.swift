@@ -99,7 +99,7 @@ struct WorkloadView: Encodable {
 
     init(_ record: WorkloadRecord, of engine: Engine) async {
         self.init(record)
-        isThere = await engine.isThere(record)
+        isThere = try? await engine.isThere(record)
         isUnfinished = ((try? engine.store.pending(record.id)) ?? nil) != nil
     }
 

@@ -52,6 +52,8 @@ struct Swerved: ParsableCommand {
     func run() throws {
         let signals = try SignalDescriptor.block([.interrupt, .terminate, .hangUp])
         LoggingSystem.bootstrap(StreamLogHandler.standardError)
+        // A descriptor or two for each workload. Fewer may do; what cannot be opened then is told.
+        _ = try? OpenFiles.raiseLimit()
         let node = try options.node()
         let agent = NodeAgent(
             state: node.state, NodeMechanisms(node), drift: drift, period: .seconds(period),

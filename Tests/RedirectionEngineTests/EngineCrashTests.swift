@@ -108,15 +108,57 @@ import Testing
         #expect(world.kernel.holders(of: "web") == [])
     }
 
-    @Test func `what is kept for a workload that is on nobody's record is given up`() async throws {
+    @Test(arguments: [false, true])
+    func `of what is on nobody's record only what is gone is given up`(
+        _ isThere: Bool
+    ) async throws {
         let (web, stray) = (try TestWorkload(), try TestWorkload("stray"))
-        let world = EngineWorld()
+        let world = EngineWorld(strays: isThere ? ["stray"] : [])
         try await world.engine().apply(web.plan, .nft, to: web.place)
         try await InMemoryBackend(as: .ebpf, in: world.kernel)
             .apply(stray.plan, to: stray.workload)
         #expect(await world.engine().recover() == [:])
-        #expect(world.kernel.holders(of: "stray") == [])
+        #expect(world.kernel.holders(of: "stray") == (isThere ? [.ebpf] : []))
+        #expect(world.story.contains(.orphan("stray")) == isThere)
         #expect(world.kernel.holders(of: "web") == [.nft])
+    }
+
+    @Test func `nobody is forgotten for want of a descriptor to look with`() async {
+        await #expect(processExitsWith: .success) {
+            let web = try TestWorkload()
+            let world = EngineWorld()
+            try await world.engine().apply(web.plan, .nft, to: web.place)
+            let record = try #require(try StateStore(world.state).record(of: "web"))
+            let engine = world.engine()
+            #expect(try await engine.isThere(record))
+            var held: [FileHandle] = []
+            try OpenFiles.limit(to: 64)
+            // Bounded by the limit.
+            while let handle = FileHandle(forReadingAtPath: "/dev/null") { held.append(handle) }
+            await #expect(throws: EngineError.self) { _ = try await engine.isThere(record) }
+            #expect(throws: KernelError.self) { try Directory(path: "/proc").contents() }
+            let failures = await engine.recover()
+            for handle in held { try handle.close() }
+            #expect(!failures.isEmpty)
+            #expect(world.files == ["workloads/web.json"])
+            #expect(world.kernel.holders(of: "web") == [.nft])
+            #expect(!world.story.contains(.forgotten))
+            #expect(await world.engine().recover() == [:])
+        }
+    }
+
+    @Test func `a record that cannot be read does not keep a pod from coming back`() async throws {
+        let world = EngineWorld()
+        do {
+            let first = try TestWorkload()
+            try await world.engine().apply(first.plan, .nft, to: first.place)
+        }
+        let odd = world.state + "/workloads/a.json"
+        try Data(#"{"version": 9}"#.utf8).write(to: URL(filePath: odd))
+        let second = try TestWorkload()
+        try await world.engine().apply(second.otherPlan, .nft, to: second.place)
+        #expect(try await world.installed(.nft, second) == second.otherPlan.fingerprint)
+        #expect(world.story.contains { if case .failed = $0 { true } else { false } })
     }
 
     @Test func `a record that cannot be read stops nobody else's recovery`() async throws {

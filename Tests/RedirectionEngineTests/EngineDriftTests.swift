@@ -56,4 +56,18 @@ import Testing
         #expect(await engine.recover() == [:])
         #expect(await engine.reconcile() == [:])
     }
+
+    @Test func `what retires in a repair is not on record afterwards`() async throws {
+        let web = try TestWorkload()
+        let engine = world.engine()
+        try await engine.apply(web.plan, .ebpf, to: web.place)
+        world.kernel.connect(2, by: .ebpf, in: "web")
+        #expect(try await engine.setMode(.nft, of: "web").retiring == [.ebpf])
+        world.kernel.connect(0, by: .ebpf, in: "web")
+        world.kernel.lose(.nft, of: "web")
+        // A change is compared without asking who retires; the repair asks.
+        try await engine.look(at: "web")
+        #expect(world.story.contains(.retired(.ebpf)))
+        #expect(engine.list().records[0].retiring == [])
+    }
 }

@@ -132,7 +132,7 @@ import Testing
         await #expect(throws: EngineError.self) {
             try await engine.apply(web.plan, .ebpf, to: web.place)
         }
-        #expect(world.files == ["journal/web"])
+        #expect(world.files == ["journal/web.journal"])
         #expect(await engine.reconcile().keys.sorted() == ["web"])
         world.kernel.fail(.remove, of: .ebpf, false)
         #expect(await world.engine().recover() == [:])

@@ -12,12 +12,15 @@ final class EngineWorld: Sendable {
     let state: String
     let kernel: InMemoryKernel
     private let refusing: Set<Mechanism>
+    /// Workloads on nobody's record that are there.
+    private let strays: Set<Workload.ID>
     private let events = Mutex<[EngineEvent]>([])
 
     init(
         state: String? = nil, kernel: InMemoryKernel = InMemoryKernel(),
-        refusing: Set<Mechanism> = []
+        refusing: Set<Mechanism> = [], strays: Set<Workload.ID> = []
     ) {
+        self.strays = strays
         self.state = state ?? "/tmp/swerve-engine-\(UInt64.random(in: 0 ... .max))"
         self.kernel = kernel
         self.refusing = refusing
@@ -31,7 +34,7 @@ final class EngineWorld: Sendable {
         _ step: @escaping @Sendable (EngineStep) -> Void = { _ in }
     ) -> Engine {
         Engine(
-            state: state, MemoryMechanisms(kernel, refusing: refusing), drift: drift,
+            state: state, MemoryMechanisms(kernel, refusing: refusing, strays), drift: drift,
             patience: patience,
             hooks: Engine.Hooks(
                 event: { event in self.events.withLock { $0.append(event) } }, step: step))
@@ -39,7 +42,7 @@ final class EngineWorld: Sendable {
 
     /// The world as it would be found if every process of it ended now.
     func copy() throws -> EngineWorld {
-        let world = EngineWorld(kernel: kernel.copy(), refusing: refusing)
+        let world = EngineWorld(kernel: kernel.copy(), refusing: refusing, strays: strays)
         try FileManager.default.copyItem(atPath: state, toPath: world.state)
         return world
     }
@@ -65,8 +68,10 @@ private struct MemoryMechanisms: MechanismSource {
     let kernel: InMemoryKernel
     let backends: [Mechanism: InMemoryBackend]
     let refusing: Set<Mechanism>
+    let strays: Set<Workload.ID>
 
-    init(_ kernel: InMemoryKernel, refusing: Set<Mechanism>) {
+    init(_ kernel: InMemoryKernel, refusing: Set<Mechanism>, _ strays: Set<Workload.ID>) {
+        self.strays = strays
         backends = Dictionary(
             uniqueKeysWithValues: Mechanism.allCases.map {
                 ($0, InMemoryBackend(as: $0, in: kernel))
@@ -104,8 +109,8 @@ private struct MemoryMechanisms: MechanismSource {
 
     func letGo() async {}
 
-    func forget(allBut workloads: [Workload]) async throws(RedirectionError) {
-        kernel.forget(allBut: Set(workloads.map(\.id)))
+    func forget(allBut workloads: [Workload]) async throws(RedirectionError) -> [String] {
+        kernel.forget(allBut: Set(workloads.map(\.id)), sparing: strays)
     }
 }
 

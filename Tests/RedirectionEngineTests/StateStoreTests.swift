@@ -45,7 +45,7 @@ import Testing
         let records = try ["web", "db-1.x_y:z@w+v"].map { try record($0) }
         for record in records { try store.write(record) }
         for record in records { #expect(try store.record(of: record.id) == record) }
-        #expect(store.ids() == ["db-1.x_y:z@w+v", "web"])
+        #expect(try store.ids() == ["db-1.x_y:z@w+v", "web"])
         #expect(records[0].retiring == [.ebpf])
         try store.forget("web")
         #expect(try store.record(of: "web") == nil)
@@ -77,8 +77,8 @@ import Testing
         }
         #expect(try readFile(file) == text)
         let journal = #"{"begin": {"version": 2, "what": "ever"}}"# + "\n"
-        try write(journal, to: "journal/db")
-        let begun = directory.path + "/journal/db"
+        try write(journal, to: "journal/db.journal")
+        let begun = directory.path + "/journal/db.journal"
         #expect(throws: StateError.newer(file: begun, version: 2, known: 1)) {
             try store.pending("db")
         }
@@ -88,14 +88,14 @@ import Testing
         try store.prepare()
         try write("{\"version\": 1, \"place\"", to: "workloads/web.json")
         try write("mine\n", to: "workloads/notes.txt")
-        try write("nonsense\nmore\n", to: "journal/web")
+        try write("nonsense\nmore\n", to: "journal/web.journal")
         let file = directory.path + "/workloads/web.json"
         #expect(throws: StateError.self) { try store.record(of: "web") }
         do { _ = try store.record(of: "web") } catch { #expect("\(error)".hasPrefix(file)) }
         do { _ = try store.pending("web") } catch {
-            #expect("\(error)".hasPrefix(directory.path + "/journal/web"))
+            #expect("\(error)".hasPrefix(directory.path + "/journal/web.journal"))
         }
-        #expect(store.strangers() == [directory.path + "/workloads/notes.txt"])
+        #expect(try store.strangers() == [directory.path + "/workloads/notes.txt"])
         // Another's record under this name is as bad.
         try store.write(try record("db"))
         try FileManager.default.copyItem(
@@ -110,18 +110,18 @@ import Testing
         let journal = try store.begin(.apply(record: record), "web")
         journal.note(KernelChange(part: .rules, detail: "write table inet swerve"))
         #expect(try store.pending("web") == .apply(record: record))
-        let whole = try readFile(directory.path + "/journal/web")
+        let whole = try readFile(directory.path + "/journal/web.journal")
         try journal.commit()
         #expect(try store.pending("web") == nil)
-        let committed = try readFile(directory.path + "/journal/web")
+        let committed = try readFile(directory.path + "/journal/web.journal")
         let end = committed.utf8.count - whole.utf8.count
         for kept in 0..<end {
             let torn = String(committed.dropLast(end - kept))
-            try write(torn, to: "journal/web")
+            try write(torn, to: "journal/web.journal")
             #expect(try store.pending("web") == .apply(record: record))
         }
         // Torn in its first line, nothing was done yet.
-        try write(String(whole.prefix(40)), to: "journal/web")
+        try write(String(whole.prefix(40)), to: "journal/web.journal")
         #expect(try store.pending("web") == nil)
     }
 
@@ -129,11 +129,27 @@ import Testing
         try store.prepare()
         try store.write(try record("web"))
         try write("{\"ver", to: "workloads/web.json.new")
-        try write("{\"beg", to: "journal/web.new")
-        #expect(store.ids() == ["web"])
-        #expect(store.strangers() == [])
+        try write("{\"beg", to: "journal/web.journal.new")
+        #expect(try store.ids() == ["web"])
+        #expect(try store.strangers() == [])
         try store.removeUnfinished()
         #expect(Directory(path: directory.path + "/workloads").names() == ["web.json"])
         #expect(Directory(path: directory.path + "/journal").names() == [])
+    }
+
+    @Test(arguments: ["web.new", "web.json", "web.journal", "web.json.new", "web.journal.new"])
+    func `no workload's name is taken for one of our endings`(_ id: String) throws {
+        try store.prepare()
+        let record = try record(id)
+        _ = try store.begin(.apply(record: record), id)
+        try store.removeUnfinished()
+        #expect(try store.ids() == [id])
+        #expect(try store.strangers() == [])
+        #expect(try store.pending(id) == .apply(record: record))
+        try store.write(record)
+        try store.endJournal(id)
+        try store.removeUnfinished()
+        #expect(try store.ids() == [id])
+        #expect(try store.record(of: id) == record)
     }
 }

@@ -28,6 +28,12 @@ int clinux_close(int fd);
 /* [variadic] [errno] fcntl(F_DUPFD_CLOEXEC): a new descriptor for the same thing. */
 int clinux_duplicate(int fd);
 
+/*
+ * [errno] How many descriptors the process may have open, setrlimit(RLIMIT_NOFILE): `wanted`, or as
+ * many as it is allowed to want when that is less; returns how many.
+ */
+int64_t clinux_limit_files(uint64_t wanted);
+
 /* [errno] pipe2(O_CLOEXEC). */
 int clinux_pipe(int *_Nonnull reader, int *_Nonnull writer);
 

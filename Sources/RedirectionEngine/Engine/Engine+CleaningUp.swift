@@ -52,7 +52,9 @@ extension Engine {
         _ scope: CleanupScope, _ sweepers: [any KernelSweeper]
     ) async -> [String] {
         var failures: [String] = []
-        for id in store.ids() {
+        var ids: [Workload.ID] = []
+        do throws(StateError) { ids = try store.ids() } catch { failures.append("\(error)") }
+        for id in ids {
             do throws(EngineError) {
                 try await remove(id)
             } catch .state(let error) {

@@ -4,17 +4,20 @@
 extension Engine {
     /// Finishes what an earlier process began, and puts back what the kernel lost meanwhile.
     ///
-    /// Returns what could not be: by workload, why.
+    /// Returns what could not be: by workload, or for the node, why.
     package func recover() async -> [Workload.ID: EngineError] {
-        try? store.removeUnfinished()
-        let failures = await each { (id) async throws(EngineError) in
+        var failures = await each { (id) async throws(EngineError) in
             try await self.settle(id)
             try await self.check(id, after: .start)
         }
         do throws(EngineError) {
-            try await inCharge { () async throws(EngineError) in try await self.forgetOthers() }
+            try await inCharge { () async throws(EngineError) in
+                try state { () throws(StateError) in try store.removeUnfinished() }
+                await self.forgetOthers()
+            }
         } catch {
-            tell("the node", .failed("what is kept for workloads that are gone stays: \(error)"))
+            failures[Self.node] = error
+            tell(Self.node, .failed("what is kept for workloads that are gone stays: \(error)"))
         }
         return failures
     }
@@ -36,15 +39,21 @@ extension Engine {
     }
 
     /// The workloads on record that are there.
-    package func workloads() -> [Workload] { list().records.compactMap(reach) }
+    package func workloads() -> [Workload] {
+        list().records.compactMap { (try? reach($0)) ?? nil }
+    }
+
+    /// Stands in for a workload's id where all are concerned; no workload can be called that.
+    static let node = "the node"
 
     private func each(
         _ body: @escaping @Sendable (Workload.ID) async throws(EngineError) -> Void
     ) async -> [Workload.ID: EngineError] {
         var failures: [Workload.ID: EngineError] = [:]
-        let ids = store.ids()
-        guard !ids.isEmpty else { return [:] }
+        var ids = [Self.node]
         do throws(EngineError) {
+            ids = try state { () throws(StateError) in try store.ids() }
+            guard !ids.isEmpty else { return [:] }
             // In charge all the while: backends are made once for all workloads.
             failures = try await inCharge { () async throws(EngineError) in
                 await self.oneByOne(ids, body)
@@ -78,7 +87,7 @@ extension Engine {
             return try state { () throws(StateError) in try store.endJournal(id) }
         }
         tell(id, .recovering)
-        guard let workload = reach(pending.record) else {
+        guard let workload = try reach(pending.record) else {
             return try await forget(pending.record)
         }
         do throws(EngineError) {
@@ -98,7 +107,7 @@ extension Engine {
     private func check(_ id: Workload.ID, after occasion: Occasion) async throws(EngineError) {
         let found = try state { () throws(StateError) in try store.record(of: id) }
         guard var record = found else { return }
-        guard let workload = reach(record) else { return try await forget(record) }
+        guard let workload = try reach(record) else { return try await forget(record) }
         // A retirement may change something each time it is asked for: not whenever that is told.
         if occasion != .change, !record.retiring.isEmpty {
             record = try await retireOthers(record, in: workload)
@@ -116,6 +125,8 @@ extension Engine {
         // What others put before ours may be out of our reach, so that is tried only once.
         guard drift.contains(where: { $0.kind != .preempted }) || !news.isEmpty else { return }
         try await carryOut(.apply(record: record), in: workload)
+        // What retired meanwhile is not to be written back; what differed is not known there.
+        record.touched = try known(id).touched
         let left = try await self.drift(of: record, by: mechanism, in: workload)
         if left.isEmpty { tell(id, .repaired(mechanism)) }
         _ = record.note(left, of: mechanism)

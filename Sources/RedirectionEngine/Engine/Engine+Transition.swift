@@ -127,22 +127,35 @@ extension Engine {
             try store.endJournal(record.id)
         }
         tell(record.id, .forgotten)
-        try await forgetOthers()
+        await forgetOthers()
     }
 
     /// Has mechanisms give up what they keep, outside of namespaces, for workloads that are gone.
-    func forgetOthers() async throws(EngineError) {
+    ///
+    /// What cannot be given up now is told of, and can be at any time; nothing hangs on it.
+    func forgetOthers() async {
+        do throws(EngineError) {
+            let living = try livingWorkloads()
+            let left = try await backend { () async throws(RedirectionError) in
+                try await mechanisms.forget(allBut: living)
+            }
+            for orphan in left { tell(Self.node, .orphan(orphan)) }
+        } catch {
+            tell(Self.node, .failed("what is kept for workloads that are gone stays: \(error)"))
+        }
+    }
+
+    /// Throws where one cannot be read or looked for: nobody knows what it needs.
+    private func livingWorkloads() throws(EngineError) -> [Workload] {
         var living: [Workload] = []
-        for id in store.ids() {
-            // Of one that cannot be read nobody knows what it needs.
+        let ids = try state { () throws(StateError) in try store.ids() }
+        for id in ids {
             let record = try state { () throws(StateError) in
                 if let intent = try store.pending(id) { return WorkloadRecord?(intent.record) }
                 return try store.record(of: id)
             }
-            if let record, let workload = reach(record) { living.append(workload) }
+            if let record, let workload = try reach(record) { living.append(workload) }
         }
-        try await backend { () async throws(RedirectionError) in
-            try await mechanisms.forget(allBut: living)
-        }
+        return living
     }
 }

@@ -68,7 +68,7 @@ package actor Engine {
             var old = try state { () throws(StateError) in try store.record(of: place.id) }
             if let known = old, !known.identity.isSame(as: identity) {
                 // Perhaps the pod came back under its name; or somebody mistook the name.
-                guard reach(known) == nil else {
+                guard try reach(known) == nil else {
                     throw .taken(place.id, by: known.place)
                 }
                 try await forget(known)
@@ -104,20 +104,32 @@ package actor Engine {
         try await exclusively(id) { () async throws(EngineError) in
             try await settle(id)
             let record = try known(id)
-            guard let workload = reach(record) else { return try await forget(record) }
+            guard let workload = try reach(record) else { return try await forget(record) }
             try await carryOut(.remove(record: record), in: workload)
         }
     }
 
-    /// Every record that can be read, and what is wrong with those that cannot.
+    /// Every record that can be read, and what is wrong with records and journals that cannot.
     package nonisolated func list() -> (records: [WorkloadRecord], problems: [StateError]) {
         var records: [WorkloadRecord] = []
-        var problems = store.strangers().map {
-            StateError.corrupt(file: $0, because: "no record has such a name")
+        var problems: [StateError] = []
+        var ids: [Workload.ID] = []
+        do throws(StateError) {
+            ids = try store.ids()
+            problems = try store.strangers().map {
+                StateError.corrupt(file: $0, because: "nothing of ours has such a name")
+            }
+        } catch {
+            problems.append(error)
         }
-        for id in store.ids() {
+        for id in ids {
             do throws(StateError) {
                 if let record = try store.record(of: id) { records.append(record) }
+            } catch {
+                problems.append(error)
+            }
+            do throws(StateError) {
+                _ = try store.pending(id)
             } catch {
                 problems.append(error)
             }
@@ -186,7 +198,7 @@ extension Engine {
     }
 
     private func open(_ record: WorkloadRecord) throws(EngineError) -> Workload {
-        if let workload = reach(record) { return workload }
+        if let workload = try reach(record) { return workload }
         throw .failed(
             "\(record.id) is gone: nothing is at \(record.place.cgroup ?? record.place.namespace) "
                 + "that is the workload of the record; `swerve remove \(record.id)` forgets it")
@@ -201,20 +213,23 @@ extension Engine {
     }
 
     /// True while the workload of the record can be reached.
-    package func isThere(_ record: WorkloadRecord) -> Bool { reach(record) != nil }
+    package func isThere(_ record: WorkloadRecord) throws(EngineError) -> Bool {
+        try reach(record) != nil
+    }
 
     /// The workload of the record, wherever it is now; `nil` when it is gone.
-    func reach(_ record: WorkloadRecord) -> Workload? {
-        func same(_ workload: Workload) -> Workload? {
-            guard let identity = try? WorkloadIdentity(of: workload),
-                identity.isSame(as: record.identity)
-            else { return nil }
-            return workload
-        }
-        if let workload = try? record.place.open(), let found = same(workload) { return found }
-        // The file may be gone while processes are still in there.
-        return ReachableNamespaces.find(inode: record.identity.namespaceInode).flatMap {
-            same(record.place.workload(in: $0))
+    ///
+    /// Throws where that cannot be known: nothing may be forgotten then.
+    func reach(_ record: WorkloadRecord) throws(EngineError) -> Workload? {
+        do throws(KernelError) {
+            if let found = try record.whoeverIsThere(record.place.open) { return found }
+            // The file may be gone while processes are still in there.
+            return try record.whoeverIsThere { () throws(KernelError) in
+                try ReachableNamespaces.find(inode: record.identity.namespaceInode)
+                    .map { record.place.workload(in: $0) }
+            }
+        } catch {
+            throw .unreachable(record.id, error)
         }
     }
 
@@ -233,5 +248,22 @@ extension Engine {
     ) async throws(EngineError) -> Choice? {
         guard let wish = mode.wish, plan.isEnabled else { return nil }
         return try await mechanisms.choose(wish, for: plan, in: workload)
+    }
+}
+
+extension WorkloadRecord {
+    /// Who is found, if it is the workload of the record.
+    fileprivate func whoeverIsThere(
+        _ find: () throws(KernelError) -> Workload?
+    ) throws(KernelError) -> Workload? {
+        do throws(KernelError) {
+            // In another namespace there is nothing to ask for more.
+            guard let found = try find(), found.namespace.inode == identity.namespaceInode,
+                try WorkloadIdentity(of: found).isSame(as: identity)
+            else { return nil }
+            return found
+        } catch  where error.saysGone {
+            return nil
+        }
     }
 }

@@ -15,6 +15,8 @@ package struct EngineEvent: Hashable, Sendable {
         case repaired(Mechanism)
         /// The namespace or cgroup is gone.
         case forgotten
+        /// Something of ours is redirected that nobody's record knows of, and that is there.
+        case orphan(String)
         case failed(String)
     }
 
@@ -41,6 +43,9 @@ extension EngineEvent: CustomStringConvertible {
         case .drifted(let mechanism, let drift): "\(workload): \(mechanism): \(drift)"
         case .repaired(let mechanism): "\(workload): \(mechanism) repaired"
         case .forgotten: "\(workload): gone, and forgotten"
+        case .orphan(let what):
+            "\(workload): \(what) is redirected, and has no record here: it stays as it is; "
+                + "`swerve cleanup` would remove it"
         case .failed(let reason): "\(workload): \(reason)"
         }
     }

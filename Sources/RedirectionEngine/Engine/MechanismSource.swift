@@ -21,9 +21,11 @@ package protocol MechanismSource: Sendable {
     /// remember of the kernel would be old when they are asked next.
     func letGo() async
 
-    /// Told that these are all the workloads there are: what is kept for others, whose namespaces
+    /// Told that these are all the workloads on record: what is kept for others, whose namespaces
     /// or cgroups are gone, goes.
-    func forget(allBut workloads: [Workload]) async throws(RedirectionError)
+    ///
+    /// Returns what is kept for others that are there, who would be redirected no more: it stays.
+    func forget(allBut workloads: [Workload]) async throws(RedirectionError) -> [String]
 }
 
 /// Why the engine did not do what it was asked to; the workload is as it was, or on its way there.

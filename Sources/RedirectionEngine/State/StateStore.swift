@@ -43,28 +43,45 @@ package struct StateStore: Hashable, Sendable {
     }
 
     private static let suffix = ".json"
+    private static let journalSuffix = ".journal"
 
     /// Every workload of which there is a record or a journal.
-    package func ids() -> [Workload.ID] {
-        let recorded = records.names().filter { $0.hasSuffix(Self.suffix) }
-            .map { String($0.dropLast(Self.suffix.count)) }
-        let journalled = journals.names().filter { !$0.hasSuffix(Directory.unfinished) }
-        return Set(recorded + journalled).sorted()
+    package func ids() throws(StateError) -> [Workload.ID] {
+        try files { () throws(KernelError) in
+            var ids: Set<Workload.ID> = []
+            for (part, suffix) in parts {
+                for name in try part.contents() where name.hasSuffix(suffix) {
+                    ids.insert(String(name.dropLast(suffix.count)))
+                }
+            }
+            return ids.sorted()
+        }
+    }
+
+    private var parts: [(Directory, suffix: String)] {
+        [(records, Self.suffix), (journals, Self.journalSuffix)]
     }
 
     /// Files among the records and journals that are not ours, and are left alone.
-    package func strangers() -> [String] {
-        let odd = records.names().filter {
-            !$0.hasSuffix(Self.suffix) && !$0.hasSuffix(Self.suffix + Directory.unfinished)
+    package func strangers() throws(StateError) -> [String] {
+        try files { () throws(KernelError) in
+            var odd: [String] = []
+            for (part, suffix) in parts {
+                for name in try part.contents()
+                where !name.hasSuffix(suffix) && !name.hasSuffix(suffix + Directory.unfinished) {
+                    odd.append(part.path + "/" + name)
+                }
+            }
+            return odd
         }
-        return odd.map { records.path + "/" + $0 }
     }
 
     /// Removes what was being written when its writer ended.
     package func removeUnfinished() throws(StateError) {
         try files { () throws(KernelError) in
-            for part in [records, journals] {
-                for name in part.names() where name.hasSuffix(Directory.unfinished) {
+            for (part, suffix) in parts {
+                for name in try part.contents()
+                where name.hasSuffix(suffix + Directory.unfinished) {
                     try part.remove(name)
                 }
             }
@@ -102,9 +119,10 @@ package struct StateStore: Hashable, Sendable {
     /// What was begun and not finished; `nil` where nothing was.
     package func pending(_ id: Workload.ID) throws(StateError) -> Journal.Intent? {
         try Self.check(id)
-        let text = try files { () throws(KernelError) in try journals.read(id) }
+        let name = id + Self.journalSuffix
+        let text = try files { () throws(KernelError) in try journals.read(name) }
         return try text.flatMap { text throws(StateError) in
-            try Journal.intent(in: text, of: journals.path + "/" + id)
+            try Journal.intent(in: text, of: journals.path + "/" + name)
         }
     }
 
@@ -115,14 +133,15 @@ package struct StateStore: Hashable, Sendable {
         try Self.check(id)
         let line = try Self.encode(Journal.Entry.begin(version: Journal.version, intent: intent))
         return try files { () throws(KernelError) in
-            try journals.replace(id, with: line + "\n")
-            return Journal(try .open(journals.path + "/" + id, .append))
+            let name = id + Self.journalSuffix
+            try journals.replace(name, with: line + "\n")
+            return Journal(try .open(journals.path + "/" + name, .append))
         }
     }
 
     /// Strikes the journal: everything in it has been done, or undone.
     package func endJournal(_ id: Workload.ID) throws(StateError) {
-        try files { () throws(KernelError) in try journals.remove(id) }
+        try files { () throws(KernelError) in try journals.remove(id + Self.journalSuffix) }
     }
 }
 

@@ -41,16 +41,22 @@ extension EBPFBackend {
         }
     }
 
-    /// Forgets every pod but these: their namespaces are gone, or are nobody's any more.
+    /// Forgets every pod but these whose namespace, or cgroup, is gone.
     ///
-    /// Called when all that are wanted have been applied. It ends an older version's work, too.
-    package func forget(allBut workloads: [Workload]) throws(RedirectionError) {
+    /// Called when all that are wanted have been applied. Returns the others that are there: they
+    /// stay redirected, for whoever lost their records. It ends an older version's work, too, and
+    /// with it what that one alone did.
+    @discardableResult
+    package func forget(allBut workloads: [Workload]) throws(RedirectionError) -> [String] {
         var known: Set<UInt64> = []
         for workload in workloads { known.insert(try key(of: workload)) }
-        try during("forget pods that nobody knows") { () throws(KernelError) in
+        return try during("forget pods that nobody knows") { () throws(KernelError) in
             let keys = Set(try node.pods.keys(as: UInt64.self)).union(node.pinnedPods)
-            for key in keys.subtracting(known) { try forget(key) }
+            let strangers = keys.subtracting(known)
+            let there = strangers.isEmpty ? [:] : try PodKeys.reachable(below: node.cgroup)
+            for key in strangers where there[key] == nil { try forget(key) }
             try node.settle(nil)
+            return strangers.compactMap { there[$0] }.sorted()
         }
     }
 

@@ -40,7 +40,7 @@ package enum IdentityMethod: String, Hashable, Sendable, Codable, CaseIterable {
     /// the two kinds apart.
     func key(of workload: Workload) throws(KernelError) -> UInt64 {
         if workload.scope == .cgroup, let cgroup = workload.cgroup {
-            return try cgroup.id() | 1 << 63
+            return try PodKeys.key(of: cgroup)
         }
         return switch self {
         case .namespace: try workload.namespace.cookie()
