@@ -4,6 +4,10 @@ package import ArgumentParser
 internal import LinuxKernel
 package import RedirectionEngine
 
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
 /// Where a node keeps what outlives a command; the same for all commands of one node.
 package struct NodeOptions: ParsableArguments {
     @Option(
@@ -31,6 +35,11 @@ package struct NodeOptions: ParsableArguments {
         }
     }
 
+    /// Refuses who cannot see what is kept, and would take it for nothing.
+    package func requireRoot() throws {
+        guard geteuid() == 0 else { throw RootIsNeeded() }
+    }
+
     package func node() throws -> Node {
         let cgroup: Cgroup
         if let cgroupRoot {
@@ -46,6 +55,12 @@ package struct NodeOptions: ParsableArguments {
             cgroup = (try? Cgroup.root()) ?? Cgroup(path: "/sys/fs/cgroup")
         }
         return Node(cgroup: cgroup, pins: pins, state: stateDir)
+    }
+}
+
+struct RootIsNeeded: Error, CustomStringConvertible {
+    var description: String {
+        "only root can see what is redirected on this node: run this as root"
     }
 }
 

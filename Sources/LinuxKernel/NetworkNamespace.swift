@@ -41,6 +41,18 @@ package final class NetworkNamespace: Sendable {
         try open("/proc/thread-self/ns/net")
     }
 
+    /// The namespaces that are the machine's, by inode, and no workload's: the one we live in, and
+    /// that of the first process, which is another for an agent with a namespace of its own.
+    package static func machines() throws(KernelError) -> Set<UInt64> {
+        var inodes: Set = [try current().inode]
+        do throws(KernelError) {
+            inodes.insert(try open("/proc/1/ns/net").inode)
+        } catch  where error.saysGone || error.errno == .permissionDenied {
+            // Who cannot see it cannot be given it either.
+        }
+        return inodes
+    }
+
     /// Makes an empty namespace, its loopback interface up.
     package static func create() throws(KernelError) -> NetworkNamespace {
         let created = try away { () throws(KernelError) in

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import FoundationEssentials
 internal import SystemPackage
 
 /// The network namespaces of the machine, as far as files and processes lead to them.
@@ -16,21 +17,26 @@ package enum ReachableNamespaces {
         }
     }
 
-    /// Every namespace but our own, each once.
+    /// Every namespace but the machine's, each once.
+    package static func all() throws(KernelError) -> [Found] { try survey().found }
+
+    /// The same, and the paths where we may not look.
     ///
-    /// What is gone before it can be opened is no namespace any more; where we may not look, others
-    /// lead there, or nobody does.
-    package static func all() throws(KernelError) -> [Found] {
-        var seen: Set = [try NetworkNamespace.current().inode]
+    /// What is gone before it can be opened is no namespace any more.
+    package static func survey() throws(KernelError) -> (found: [Found], denied: [String]) {
+        var seen = try NetworkNamespace.machines()
         var found: [Found] = []
+        var denied: [String] = []
         for path in try paths() {
-            guard let namespace = try open(path), !seen.contains(namespace.inode),
-                try isNamespace(namespace)
-            else { continue }
+            guard let namespace = try open(path) else {
+                if FileManager.default.fileExists(atPath: path) { denied.append(path) }
+                continue
+            }
+            guard !seen.contains(namespace.inode), try isNamespace(namespace) else { continue }
             seen.insert(namespace.inode)
             found.append(Found(path: path, namespace: namespace))
         }
-        return found
+        return (found, denied)
     }
 
     /// The namespace with this inode; `nil` when nothing leads to it, and never for want of a

@@ -17,10 +17,22 @@ package actor NodeAgent {
     package let engine: Engine
     private let period: Duration
     private let logger: Logger
-    /// Workloads to look at; `nil` stands for all.
-    private let wakes: AsyncStream<Workload.ID?>
-    private let waker: AsyncStream<Workload.ID?>.Continuation
-    private var watches: [Workload.ID: NamespaceListener] = [:]
+    private let wakes: AsyncStream<Wake>
+    private let waker: AsyncStream<Wake>.Continuation
+    private var watches: [Workload.ID: Watch] = [:]
+    private var records: Listener?
+
+    private enum Wake: Sendable {
+        case period
+        case change(Workload.ID)
+        /// A command has applied or removed a workload, or we have.
+        case records
+    }
+
+    private struct Watch {
+        let namespace: NetworkNamespace
+        let listener: Listener
+    }
 
     package init(
         state: String, _ mechanisms: any MechanismSource, drift: DriftResponse,
@@ -41,33 +53,45 @@ package actor NodeAgent {
             throw Failure.alreadyRunning(lock: engine.store.agentLock)
         }
         defer { withExtendedLifetime(lock) {} }
-        _ = await engine.recover()
+        let failures = await engine.recover()
         await listen()
-        logger.notice("recovered; looking every \(period)")
+        if failures.isEmpty {
+            logger.notice("recovered; looking every \(period)")
+        } else {
+            let ids = failures.keys.sorted().joined(separator: ", ")
+            logger.error("recovered but for \(ids); trying again every \(period)")
+        }
         let clock = Task { [waker, period] in
             while !Task.isCancelled {
                 try await Task.sleep(for: period)
-                waker.yield(nil)
+                waker.yield(.period)
             }
         }
         defer { clock.cancel() }
         await withTaskCancellationHandler {
-            for await id in wakes {
+            for await wake in wakes {
                 if Task.isCancelled { break }
-                await look(at: id)
+                await answer(wake)
             }
         } onCancel: { [waker] in
             waker.finish()
         }
         watches = [:]
+        records = nil
         logger.notice("ending; every workload stays as it is")
     }
 
-    private func look(at id: Workload.ID?) async {
-        guard let id else {
+    private func answer(_ wake: Wake) async {
+        switch wake {
+        case .period:
             _ = await engine.reconcile()
-            return await listen()
+            await listen()
+        case .change(let id): await look(at: id)
+        case .records: await listen()
         }
+    }
+
+    private func look(at id: Workload.ID) async {
         do throws(EngineError) {
             try await engine.look(at: id)
         } catch {
@@ -75,17 +99,29 @@ package actor NodeAgent {
         }
     }
 
-    /// Listens to the namespaces of all workloads that are there now.
+    /// Listens to the namespaces of all workloads that are there now, and for more of them.
     private func listen() async {
-        let waker = waker
-        var listened: [Workload.ID: NamespaceListener] = [:]
+        let (waker, logger) = (waker, logger)
+        if records.map(\.hasEnded) ?? true {
+            records = Listener(to: engine.store.records) {
+                logger.warning("new workloads are heard of only every period: \($0)")
+            } _: {
+                waker.yield(.records)
+            }
+        }
+        var listened: [Workload.ID: Watch] = [:]
         for workload in await engine.workloads() where workload.scope == .namespace {
             let (id, namespace) = (workload.id, workload.namespace)
-            if let watch = watches[id], watch.namespace == namespace {
+            if let watch = watches[id], watch.namespace == namespace, !watch.listener.hasEnded {
                 listened[id] = watch
-            } else {
-                listened[id] = NamespaceListener(to: namespace) { waker.yield(id) }
+                continue
             }
+            let listener = Listener(to: namespace) {
+                logger.warning("\(id): what changes is heard of only every period: \($0)")
+            } _: {
+                waker.yield(.change(id))
+            }
+            listened[id] = Watch(namespace: namespace, listener: listener)
         }
         watches = listened
     }

@@ -39,6 +39,14 @@ package protocol KernelSweeper: Sendable {
 
     /// Removes it.
     func sweep(_ node: Node) async throws(RedirectionError)
+
+    /// Throws `.newerState` where a newer version has left what this one may not know whole.
+    func refuseNewer(on node: Node) throws(RedirectionError)
+}
+
+extension KernelSweeper {
+    /// Rules bear no version.
+    package func refuseNewer(on node: Node) throws(RedirectionError) {}
 }
 
 /// Where things are kept on a node; tests have their own.

@@ -36,16 +36,16 @@ package struct Workload: Identifiable, Sendable {
         scope = .cgroup
     }
 
-    /// Refuses a workload that is our own network namespace, as a pod with `hostNetwork` is.
+    /// Refuses a workload that is the machine's network namespace, as a pod with `hostNetwork` is.
     ///
     /// Every backend asks this before it changes anything: rules there would redirect the
     /// machine, not a workload.
     package func refuseOwnNamespace() throws(RedirectionError) {
         guard scope == .namespace else { return }
-        let own = try during("look up our own namespace") { () throws(KernelError) in
-            try NetworkNamespace.current()
+        let machines = try during("look up the machine's namespace") { () throws(KernelError) in
+            try NetworkNamespace.machines()
         }
-        if namespace == own { throw .ownNamespace(workload: id) }
+        if machines.contains(namespace.inode) { throw .ownNamespace(workload: id) }
     }
 
     /// Refuses a cgroup that holds our own process: the root, or one of those we live in.

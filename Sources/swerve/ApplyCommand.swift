@@ -28,7 +28,8 @@ struct ApplyCommand: ParsableCommand {
         abstract: "Redirect a workload as a policy says, or change how it is redirected.",
         discussion: """
             New connections follow the new plan from one instant to the next, established ones \
-            live to their end. When this fails, everything is as it was. Examples:
+            live to their end. When this fails, what was there before is there; where that fails, \
+            too, the reason says so, and the next change goes on with it. Examples:
 
               swerve apply -f policy.yaml --netns /run/netns/web
               swerve apply -f policy.yaml --netns /proc/812/ns/net --name web --mode nft
@@ -74,7 +75,7 @@ struct ApplyCommand: ParsableCommand {
 
     func run() throws {
         let command = self
-        try runInterruptibly {
+        try runInterruptibly(finishing: true) {
             let record = try await command.apply()
             if command.json {
                 try Console.say(json: WorkloadView(record))
@@ -134,7 +135,7 @@ struct RemoveCommand: ParsableCommand {
 
     func run() throws {
         let (id, node) = (id, node)
-        try runInterruptibly {
+        try runInterruptibly(finishing: true) {
             try await node.engine().remove(id)
             Console.say("\(id): removed")
         }
@@ -160,7 +161,7 @@ struct ModeCommand: ParsableCommand {
 
     func run() throws {
         let (id, mode, node) = (id, mode, node)
-        try runInterruptibly {
+        try runInterruptibly(finishing: true) {
             let record = try await node.engine().setMode(mode, of: id)
             let mechanism = record.mechanism.map { "redirected by \($0)" } ?? "not redirected"
             Console.say("\(id): \(mechanism) (\(record.reason))")

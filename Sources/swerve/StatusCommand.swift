@@ -9,7 +9,7 @@ struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
         abstract: "Show the node's workloads: what redirects each, why, and how it fares.",
-        discussion: "Reads what is on record. Fails (1) when a record cannot be read.")
+        discussion: "Reads what is on record. Fails (1) when a record or a journal cannot be read.")
 
     @Argument(help: "One workload, by its id.")
     var id: String?
@@ -23,7 +23,12 @@ struct StatusCommand: ParsableCommand {
         let (id, node, json) = (id, node, json)
         try runInterruptibly {
             let engine = try node.engine()
-            let (records, problems) = engine.list()
+            var (records, problems) = engine.list()
+            // What was begun and has no record yet has its intention.
+            let known = Set(records.map(\.id))
+            for id in try engine.store.ids() where !known.contains(id) {
+                if let begun = try? engine.store.pending(id) { records.append(begun.record) }
+            }
             let chosen = records.filter { id == nil || $0.id == id }
             if let id, chosen.isEmpty {
                 // A file of that name that cannot be read says more than that there is none.

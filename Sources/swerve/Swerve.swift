@@ -24,7 +24,8 @@ struct Swerve: ParsableCommand {
         abstract: "Moves a workload's traffic through its sidecar, by eBPF, nf_tables or iptables.",
         discussion: """
             Exit codes: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; \
-            130 interrupted, everything cleaned up.
+            130 interrupted: a change to a workload was finished first, a run that shows something \
+            cleaned up. A second signal ends a change in its middle; the next one goes on with it.
             """,
         version: Version.text,
         subcommands: [

@@ -78,6 +78,23 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(2)))
+    func `a workload that a command applies is listened to at once`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                // Longer than anybody here waits.
+                let agent = try Self.agent(node, ["--period", "3600"])
+                try Self.apply(node)
+                try Self.flush(node)
+                #expect(try agent.line(containing: "web: nft repaired") != nil)
+                #expect(try await Self.installed(node))
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+                try Self.remove(node)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)))
     func `drift that is to be reported is reported, and left`() async {
         await #expect(processExitsWith: .success) {
             try await EngineNode.with { node in

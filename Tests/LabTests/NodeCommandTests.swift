@@ -40,6 +40,18 @@ struct NodeCommandTests {
             ], runtime: "/nonexistent")
     }
 
+    /// Cleans up below a cgroup of the test's own, for others' tests have programs on theirs.
+    private func cleanUp(_ words: String...) throws -> LabTestSupport.Output {
+        let cgroup = try Cgroup.root().child("swerve-cleanup-\(UInt64.random(in: 0 ... .max))")
+        try cgroup.create()
+        defer { try? cgroup.remove() }
+        return try LabTestSupport.swerve(
+            ["cleanup"] + words.map { $0 == "NETNS" ? netns : $0 } + [
+                "--state-dir", directory.path + "/state", "--pins", directory.path + "/pins",
+                "--cgroup-root", cgroup.path,
+            ], runtime: "/nonexistent")
+    }
+
     private struct View: Decodable {
         let id: String
         let mechanism: String?
@@ -141,15 +153,83 @@ struct NodeCommandTests {
         // Nobody remembers having made the table.
         let record = directory.path + "/state/workloads/web.json"
         try FileManager.default.removeItem(atPath: record)
-        let look = try swerve("cleanup", "--dry-run", "--netns", "NETNS")
+        let look = try cleanUp("--dry-run", "--netns", "NETNS")
         #expect(look.status == 0, "\(look.error)")
         #expect(look.output.contains("would remove"), "\(look.output)")
         #expect(try hasTable())
-        let cleanup = try swerve("cleanup", "--netns", "NETNS")
+        let cleanup = try cleanUp("--netns", "NETNS")
         #expect(cleanup.status == 0, "\(cleanup.error)")
         #expect(try StockTool.Snapshot(of: pod.namespace) == before)
-        let again = try swerve("cleanup", "--netns", "NETNS")
+        let again = try cleanUp("--netns", "NETNS")
         #expect(again.output == "nothing of ours is on this node\n", "\(again)")
+    }
+
+    @Test func `a cleanup removes nothing where a newer version was, unless it is told to`() throws
+    {
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        let pins = directory.path + "/pins/v99"
+        try FileManager.default.createDirectory(atPath: pins, withIntermediateDirectories: true)
+        let refused = try cleanUp("--netns", "NETNS")
+        #expect(refused.status == 1)
+        #expect(refused.error.contains("\(pins) is of version 99"), "\(refused)")
+        #expect(try hasTable())
+        let forced = try cleanUp("--netns", "NETNS", "--force")
+        #expect(forced.status == 0, "\(forced)")
+        #expect(try !hasTable())
+    }
+
+    private func blocksInterrupt(_ process: Int32) throws -> Bool {
+        let lines = try readFile("/proc/\(process)/status").split(separator: "\n")
+        let mask = lines.first { $0.hasPrefix("SigBlk:") }?.split(separator: "\t").last ?? ""
+        return (UInt64(mask, radix: 16) ?? 0) & 2 != 0
+    }
+
+    @Test func `a signal waits for the end of what has begun`() async throws {
+        let store = StateStore(directory.path + "/state")
+        try store.prepare()
+        let output = try OwnedDescriptor.pipe()
+        var held = try FileLock.tryTake(store.lock)
+        #expect(held != nil)
+        let apply = try LabTestSupport.start(
+            [
+                "apply", "-f", directory.path + "/policy.yaml", "--netns", netns, "--name", "web",
+                "--mode", "nft", "--state-dir", directory.path + "/state", "--pins",
+                directory.path + "/pins",
+            ], runtime: "/nonexistent", output: output.writer.rawValue,
+            error: output.writer.rawValue)
+        let reader = output.takeReader()
+        // It has blocked the signal when it listens; bounded by the time limit.
+        while try !blocksInterrupt(apply.pid) { try await Task.sleep(for: .milliseconds(10)) }
+        try apply.signal(Signal.interrupt.rawValue)
+        #expect(try reader.waitForInput(.seconds(60)))
+        held = nil
+        #expect(try apply.waitForExit(within: .seconds(60)) == 130)
+        let text = String(decoding: try reader.readAll(), as: UTF8.self)
+        #expect(text.contains("finishing") && text.contains("redirected by nft"), "\(text)")
+        #expect(try hasTable())
+        #expect(try swerve("remove", "web").status == 0)
+    }
+
+    @Test func `what was begun and has no record is shown`() throws {
+        let store = StateStore(directory.path + "/state")
+        try store.prepare()
+        let apply = try swerve(
+            "apply", "-f", "POLICY", "--netns", "NETNS", "--name", "web", "--mode", "nft")
+        #expect(apply.status == 0, "\(apply.error)")
+        let record = try #require(try store.record(of: "web"))
+        _ = try store.begin(.apply(record: record), "web")
+        try store.forget("web")
+        let shown = try swerve("status")
+        #expect(shown.output.contains("web") && shown.output.contains("unfinished"), "\(shown)")
+        try Data("nonsense\n".utf8).write(
+            to: URL(filePath: directory.path + "/state/journal/odd.journal"))
+        let damaged = try swerve("status")
+        #expect(damaged.status == 1)
+        #expect(damaged.error.contains("odd.journal"), "\(damaged)")
+        #expect(try swerve("remove", "web").status == 0)
+        #expect(try !hasTable())
     }
 
     @Test func `a record that cannot be read is named, and the others are shown`() throws {

@@ -12,7 +12,16 @@ extension Engine {
             try await carryOut(.apply(record: record), in: workload)
         } catch {
             // A lesser intention takes its place; where that fails as well, recovery has it.
-            try? await carryOut(Self.fallBack(from: record, to: old), in: workload, checking: true)
+            do throws(EngineError) {
+                let lesser = Self.fallBack(from: record, to: old)
+                try await carryOut(lesser, in: workload, checking: true)
+            } catch let second {
+                tell(
+                    record.id,
+                    .failed(
+                        "what was there before is not whole (\(second)); the next change, or an "
+                            + "agent, goes on with it"))
+            }
             throw error
         }
         tell(record.id, .applied(record.mechanism, reason: record.reason))

@@ -6,7 +6,7 @@ package import LinuxKernel
 /// The records and journals of a node's workloads, in a directory that only root reads.
 package struct StateStore: Hashable, Sendable {
     package let directory: Directory
-    private var records: Directory { directory.child("workloads") }
+    package var records: Directory { directory.child("workloads") }
     private var journals: Directory { directory.child("journal") }
 
     package init(_ path: String) { directory = Directory(path: path) }

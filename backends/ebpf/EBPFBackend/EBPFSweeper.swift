@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CSwerveABI
 internal import LibBPF
 package import LinuxKernel
 package import RedirectionEngine
@@ -158,6 +159,14 @@ extension EBPFSweeper {
             } catch  where error.errno == .resourceBusy {
                 // The filesystem itself, which is not ours to take away.
             }
+        }
+    }
+
+    package func refuseNewer(on node: Node) throws(RedirectionError) {
+        let own = Int(SWERVE_ABI_VERSION)
+        for name in Directory(path: node.pins).names() where name.hasPrefix("v") {
+            guard let version = Int(name.dropFirst()), version > own else { continue }
+            throw .newerState("\(node.pins)/\(name)", version: version, own: own)
         }
     }
 
