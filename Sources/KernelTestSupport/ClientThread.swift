@@ -25,7 +25,7 @@ package final class ClientThread: Sendable {
                 for _ in 0..<limit where !state.withLock({ $0.isStopping }) {
                     _ = try namespace.connect(to: server)
                     state.withLock { $0.connected += 1 }
-                    Thread.sleep(forTimeInterval: 0.002)
+                    Thread.sleep(forTimeInterval: 0.0005)
                 }
             } catch {
                 state.withLock { $0.failure = error }

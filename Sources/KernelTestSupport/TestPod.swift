@@ -98,7 +98,7 @@ extension NetworkNamespace {
         _ address: IPAddress, on interface: String = "eth0"
     ) throws(KernelError) {
         let digits = address.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-        for _ in 0..<5000 {
+        for _ in 0..<30_000 {
             let routes = try run { () throws(KernelError) in
                 try readFile("/proc/thread-self/net/ipv6_route")
             }

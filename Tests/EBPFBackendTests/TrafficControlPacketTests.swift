@@ -142,10 +142,27 @@ private func putBehindRouter(_ client: NetworkNamespace, _ pod: TestPod) throws 
         let result = try run(["sh", "-ec", command], in: namespace)
         #expect(result.status == 0, "\(result.output)")
     }
-    // Until the links are ready, what is sent may be lost, and a connection has three seconds.
+    // Until the links are ready, what is sent may be lost.
     let router = IPAddress(bits: 0xfd00_0078 << 96 + 1)
     try pod.peer.waitUntilLocal(router, on: "eth1")
     try client.waitUntilLocal(IPAddress(bits: 0xfd00_0078 << 96 + 2))
+    for family in AddressFamily.allCases { try waitUntilReachable(pod.address(family), client) }
+}
+
+/// Waits until somebody there says no: before, neighbors that do not know each other yet say nothing.
+private func waitUntilReachable(_ address: IPAddress, _ client: NetworkNamespace) throws {
+    for _ in 0..<10 {
+        do throws(KernelError) {
+            _ = try client.connect(to: Endpoint(address, 9), as: .root)
+        } catch {
+            switch error.errno {
+            case .connectionRefused: return
+            case .noRouteToHost, .nowInProgress: continue
+            default: throw error
+            }
+        }
+    }
+    Issue.record("\(address) cannot be reached")
 }
 
 extension Socket.Option {

@@ -175,9 +175,12 @@ struct NodeCommandTests {
         #expect(refused.status == 1)
         #expect(refused.error.contains("\(pins) is of version 99"), "\(refused)")
         #expect(try hasTable())
+        // The rules go, and what is in no bpffs is nobody's pin.
         let forced = try cleanUp("--netns", "NETNS", "--force")
-        #expect(forced.status == 0, "\(forced)")
+        #expect(forced.status == 1)
+        #expect(forced.error.contains("it is no bpf filesystem"), "\(forced)")
         #expect(try !hasTable())
+        #expect(FileManager.default.fileExists(atPath: pins))
     }
 
     private func blocksInterrupt(_ process: Int32) throws -> Bool {
