@@ -27,11 +27,8 @@ package actor NodeMechanisms: MechanismSource {
     ) async throws(EngineError) -> Choice {
         do {
             let others = Backends.others(around: workload, attachingTo: node.cgroup)
-            let inbound = inbound
-            return try Backends.choose(wish, beside: others) { mechanism in
-                Backends.refusal(of: workload, by: mechanism)
-                    ?? Backends.inspector(of: mechanism, inbound: inbound).refusal(of: plan)
-            }
+            return try Backends.choose(
+                wish, for: plan, in: workload, inbound: inbound, beside: others)
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {

@@ -3,6 +3,7 @@
 internal import LibBPF
 internal import LinuxKernel
 package import RedirectionEngine
+package import RedirectionModel
 internal import SystemPackage
 
 extension EBPFBackend {
@@ -18,13 +19,17 @@ extension EBPFBackend {
     /// What the mechanism uses of the kernel.
     package static var features: [Feature] { rows.map(\.feature) }
 
-    /// Why the mechanism cannot have the workload on this kernel, or `nil`.
+    /// Why the mechanism cannot have the workload on this kernel, whatever the plan is or with
+    /// this one; `nil` where nothing is in the way.
     package static func obstacle(
-        to workload: Workload, below ceiling: FeatureCeiling = .none
+        to plan: RedirectionPlan? = nil, in workload: Workload, below ceiling: FeatureCeiling = .none
     ) -> String? {
-        let isEnough =
-            workload.cgroup != nil || IdentityMethod.preferred(below: ceiling) == .namespace
-        return isEnough ? nil : "without netns cookies, the workload's cgroup must be known"
+        if workload.cgroup == nil, IdentityMethod.preferred(below: ceiling) == .attachment {
+            return "without netns cookies, the workload's cgroup must be known"
+        }
+        return plan?.partCgroupsCannotHave(workload).map { part in
+            "\(RedirectionError.inexpressible(part: part, mechanism: .ebpf))"
+        }
     }
 
     /// How the cgroups begin that an assessment makes.
