@@ -65,13 +65,17 @@ package enum Backends {
         beside others: [ForeignHook] = []
     ) throws -> Choice {
         let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
-        return try RedirectionEngine.choose(
+        var choice = try RedirectionEngine.choose(
             wish, among: assess(below: ceiling),
             on: ceiling.version.map { min($0, version) } ?? version, beside: others
         ) { mechanism in
             refusal(of: plan, in: workload, by: mechanism, below: ceiling)
                 ?? plan.flatMap { inspector(of: mechanism, inbound: inbound).refusal(of: $0) }
         }
+        if choice.mechanism == .ebpf {
+            choice.manner = EBPFBackend.manner(of: workload, inbound, below: ceiling)
+        }
+        return choice
     }
 
     /// Why a mechanism cannot be the workload's, with this plan if there is one; `nil` where
@@ -90,10 +94,11 @@ package enum Backends {
 
     /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
     package static func inspector(
-        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod
+        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod,
+        below features: FeatureCeiling = .none
     ) -> any PlanInspector {
         switch mechanism {
-        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound)
+        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound, below: features)
         case .nft: IPTablesInspector(.nft)
         case .legacy: IPTablesInspector(.legacy)
         }
