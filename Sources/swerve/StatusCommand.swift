@@ -70,6 +70,8 @@ struct WorkloadView: Encodable {
     let mode: String
     let mechanism: Mechanism?
     let reason: String
+    /// Which of its ways the mechanism goes here, where it has several.
+    let manner: String?
     /// What was passed over for the mechanism, and why.
     let passedOver: [PassedOver]
     /// What of others' decides before it.
@@ -94,6 +96,7 @@ struct WorkloadView: Encodable {
         mode = record.mode.rawValue
         mechanism = record.mechanism
         reason = record.reason
+        manner = record.choice?.manner
         passedOver = record.choice?.passedOver ?? []
         others = record.choice?.others ?? []
         plan = "\(record.plan.fingerprint)"
@@ -123,6 +126,7 @@ struct WorkloadView: Encodable {
         if let cgroup { Console.say("cgroup     \(cgroup)") }
         Console.say("mode       \(mode)")
         Console.say("mechanism  \(mechanism?.rawValue ?? "none") (\(reason))")
+        if let manner { Console.say("manner     \(manner)") }
         Console.say("plan       \(plan)")
         if !retiring.isEmpty {
             Console.say("retiring   \(retiring.map(\.rawValue).joined(separator: ", "))")
