@@ -262,8 +262,8 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel",
+                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
         tests(

@@ -28,10 +28,8 @@ extension AgentAPI {
         },
         Route("PATCH", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
             let mode = try call.read(PolicyMode.init(asked:))
-            do throws(EngineError) {
-                return Answer(
-                    encoding: WorkloadReport(try await api.engine.setMode(mode, of: call.id)))
-            } catch { throw AgentRefusal(error, mode: mode) }
+            return Answer(
+                encoding: WorkloadReport(try await api.keeper.setMode(mode, of: call.id)))
         },
         Route("DELETE", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
             try await api.keeper.delete(call.id)

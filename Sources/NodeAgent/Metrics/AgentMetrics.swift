@@ -42,13 +42,27 @@ final class AgentMetrics: Sendable {
         }
     }
 
-    /// Adds up what a workload has counted, before its counters go.
+    /// Adds up what a workload has counted, before its counters go, or may begin anew.
     func keepCounts(of id: Workload.ID, in engine: Engine) async {
+        guard let (record, reading) = await read(id, in: engine) else { return }
+        state.withLock { $0.connections.add(reading, of: record) }
+    }
+
+    /// Counts on from what a workload's counters are now; those of one that is new are zero.
+    func beginCounts(of id: Workload.ID, in engine: Engine) async {
+        guard state.withLock({ $0.connections.knows(id) }),
+            let (_, reading) = await read(id, in: engine)
+        else { return }
+        state.withLock { $0.connections.begin(reading, of: id) }
+    }
+
+    private func read(
+        _ id: Workload.ID, in engine: Engine
+    ) async -> (WorkloadRecord, NodeReadings.Counters)? {
         guard let record = try? await engine.record(of: id), let mechanism = record.mechanism,
             let counts = try? await engine.counters(of: id)
-        else { return }
-        let reading = NodeReadings.Counters(mechanism: mechanism, counts: counts)
-        state.withLock { $0.connections.add(reading, of: record) }
+        else { return nil }
+        return (record, NodeReadings.Counters(mechanism: mechanism, counts: counts))
     }
 
     // MARK: Telling

@@ -32,6 +32,13 @@ struct ConnectionTotals {
         last[record.id] = reading
     }
 
+    func knows(_ id: Workload.ID) -> Bool { last[id] != nil }
+
+    /// Takes the workload's counts for known as they are.
+    mutating func begin(_ reading: NodeReadings.Counters, of id: Workload.ID) {
+        last[id] = reading
+    }
+
     /// Forgets what was seen of others than these.
     mutating func keep(_ ids: Set<Workload.ID>) { last = last.filter { ids.contains($0.key) } }
 }

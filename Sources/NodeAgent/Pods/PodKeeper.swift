@@ -34,15 +34,33 @@ struct PodKeeper: Sendable {
     func apply(
         _ resolved: NodePolicy.Resolved, to place: WorkloadPlace, labels: [String: String]?
     ) async throws(AgentRefusal) -> WorkloadRecord {
+        try await change(place.id, resolved.mode) { () async throws(EngineError) in
+            try await self.engine.apply(resolved.plan, resolved.mode, to: place, labels: labels)
+        }
+    }
+
+    func setMode(
+        _ mode: PolicyMode, of id: Workload.ID
+    ) async throws(AgentRefusal) -> WorkloadRecord {
+        try await change(id, mode) { () async throws(EngineError) in
+            try await self.engine.setMode(mode, of: id)
+        }
+    }
+
+    private func change(
+        _ id: Workload.ID, _ mode: PolicyMode,
+        _ body: () async throws(EngineError) -> WorkloadRecord
+    ) async throws(AgentRefusal) -> WorkloadRecord {
+        await metrics.keepCounts(of: id, in: engine)
         let start = ContinuousClock.now
         do throws(EngineError) {
-            let record = try await engine.apply(
-                resolved.plan, resolved.mode, to: place, labels: labels)
+            let record = try await body()
             metrics.noteApply(by: record.mechanism?.rawValue ?? "none", since: start)
+            await metrics.beginCounts(of: id, in: engine)
             return record
         } catch {
             metrics.noteApply(by: "refused", since: start)
-            throw AgentRefusal(error, mode: resolved.mode)
+            throw AgentRefusal(error, mode: mode)
         }
     }
 
