@@ -7,6 +7,13 @@ internal import RedirectionEngine
 internal import RedirectionModel
 internal import SeededRandom
 
+/// What a run has found.
+package struct BenchResults: Sendable {
+    let measurements: [Measurement]
+    /// What each of the eBPF programs takes of a connection.
+    var programs: [ProgramTime] = []
+}
+
 /// Where a run has got to.
 package struct BenchProgress: Hashable, Sendable {
     package let step: String
@@ -47,8 +54,18 @@ package struct Bench: Sendable {
     /// Runs everything; what it makes is gone when it returns, throws or is canceled.
     package func run(
         progress: @escaping @Sendable (BenchProgress) -> Void
-    ) async throws -> [Measurement] {
-        try await onStage(progress: progress) { try measure($0, progress: progress) }
+    ) async throws -> BenchResults {
+        try await onStage(progress: progress) { stages in
+            let measurements = try measure(stages, progress: progress)
+            var programs: [ProgramTime] = []
+            for scenario in scenarios where scenario.kind == .connect {
+                for stage in stages where stage.subject.isDistinct(scenario.direction) {
+                    progress(BenchProgress("programs, \(scenario.name)", stage.subject.name))
+                    programs += try await stage.programTimes(in: scenario, for: duration)
+                }
+            }
+            return BenchResults(measurements: measurements, programs: programs)
+        }
     }
 
     /// Measures what has been set up.

@@ -10,7 +10,7 @@ package struct BenchReport: Codable, Sendable {
     package let seed: UInt64
     package let rows: [Row]
     /// What the eBPF programs took of it, where that was asked for.
-    package var programs: [ProgramTime] = []
+    package let programs: [ProgramTime]
 
     /// A subject in a scenario.
     package struct Row: Codable, Sendable {
@@ -54,7 +54,7 @@ package struct BenchReport: Codable, Sendable {
     }
 
     package init(
-        _ bench: Bench, _ measurements: [Measurement], on machine: MachineDescription,
+        _ bench: Bench, _ results: BenchResults, on machine: MachineDescription,
         version: String, command: [String]
     ) {
         self.version = version
@@ -63,6 +63,8 @@ package struct BenchReport: Codable, Sendable {
         rounds = bench.rounds
         seconds = bench.duration.milliseconds / 1000
         seed = bench.seed
+        programs = results.programs
+        let measurements = results.measurements
         rows = measurements.map { measurement in
             func baseline(_ name: String) -> Measurement? {
                 measurements.first {
@@ -137,15 +139,4 @@ extension Measurement {
         let values = rounds.compactMap(\.latency)
         return values.isEmpty ? nil : Sample(values).median
     }
-}
-
-/// What one BPF program took.
-package struct ProgramTime: Codable, Sendable {
-    package let subject: String
-    package let direction: String
-    package let program: String
-    package let runsPerConnection: Double
-    package let nanosecondsPerRun: Double
-
-    package var nanosecondsPerConnection: Double { runsPerConnection * nanosecondsPerRun }
 }

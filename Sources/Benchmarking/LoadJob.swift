@@ -45,11 +45,11 @@ package struct LoadJob: Codable, Sendable {
         try kernel("sched_setaffinity(\(cpu))") { tload_pin(cpu) }
         try become(Owner(uid: uid, gid: uid))
         try kernel("malloc") { tload_prepare(Self.latenciesKept) }
-        _ = perform(for: Self.warmUp)
+        let warmUp = perform(for: Self.warmUp)
         let before = try CPUTime.now(of: cgroups)
         let outcome = perform(for: nanoseconds)
         let used = try CPUTime.now(of: cgroups) - before
-        return LoadResult(outcome, used)
+        return LoadResult(outcome, used, warmUp: warmUp.operations)
     }
 
     private func perform(for nanoseconds: UInt64) -> tload_outcome {
@@ -90,17 +90,19 @@ package struct LoadResult: Codable, Sendable {
     /// Operations in each tenth of the time.
     var tenths: [UInt64]
     var cpu: CPUTime
+    /// What was done before, and is in nothing above.
+    var warmUp: UInt64 = 0
 }
 
 extension LoadResult {
-    init(_ outcome: tload_outcome, _ cpu: CPUTime) {
+    init(_ outcome: tload_outcome, _ cpu: CPUTime, warmUp: UInt64) {
         var latencies = Latencies()
         for index in 0..<tload_latencies() { latencies.record(UInt64(tload_latency(index))) }
         self.init(
             nanoseconds: outcome.nanoseconds, operations: outcome.operations, bytes: outcome.bytes,
             escaped: outcome.escaped, strayed: outcome.strayed, failed: outcome.failed,
             firstError: outcome.first_error, latencies: latencies.counts,
-            tenths: (0..<10).map { tload_tenth($0) }, cpu: cpu)
+            tenths: (0..<10).map { tload_tenth($0) }, cpu: cpu, warmUp: warmUp)
     }
 }
 

@@ -134,7 +134,7 @@ package struct ReportPage {
     private var programs: String {
         guard !report.programs.isEmpty else { return "" }
         let rows = report.programs.map { time in
-            "<tr><td>\(time.subject.escaped)</td><td>\(time.direction)</td>"
+            "<tr><td>\(time.subject.escaped)</td><td>\(time.direction.rawValue)</td>"
                 + "<td>\(time.program.escaped)</td><td>\(time.runsPerConnection.hundredths)</td>"
                 + "<td>\(time.nanosecondsPerRun.short)</td>"
                 + "<td>\(time.nanosecondsPerConnection.short)</td></tr>"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import RedirectionModel
+
 /// A report as tables in Markdown, which read well on a terminal, too.
 package struct ReportText {
     private let report: BenchReport
@@ -11,7 +13,22 @@ package struct ReportText {
             let rows = report.rows.filter { $0.name == name }
             return "\(name)\n\n" + table(rows)
         }
-        return ([machine] + sections).joined(separator: "\n\n") + "\n"
+        return ([machine] + sections + programs).joined(separator: "\n\n") + "\n"
+    }
+
+    private var programs: [String] {
+        guard !report.programs.isEmpty else { return [] }
+        let heading = [
+            "subject", "direction", "program", "runs a connection", "ns a run", "ns a connection",
+        ]
+        let rows = report.programs.map { time in
+            [
+                time.subject, time.direction.rawValue, time.program,
+                time.runsPerConnection.hundredths, time.nanosecondsPerRun.short,
+                time.nanosecondsPerConnection.short,
+            ]
+        }
+        return ["eBPF programs\n\n" + Self.table([heading] + rows, numbersFrom: 3)]
     }
 
     private var machine: String {
@@ -23,17 +40,25 @@ package struct ReportText {
 
     private func table(_ rows: [BenchReport.Row]) -> String {
         let columns = Self.columns(for: rows)
-        let cells = [columns.map(\.title)] + rows.map { row in columns.map { $0.cell(row) } }
-        let widths = columns.indices.map { index in cells.map { $0[index].count }.max() ?? 0 }
+        return Self.table(
+            [columns.map(\.title)] + rows.map { row in columns.map { $0.cell(row) } },
+            numbersFrom: 1)
+    }
+
+    private static func table(_ cells: [[String]], numbersFrom first: Int) -> String {
+        let columns = cells.first?.indices ?? 0..<0
+        let widths = columns.map { index in cells.map { $0[index].count }.max() ?? 0 }
         var lines = cells.map { line(zip($0, widths).map { $0.padded(to: $1) }) }
         let rule = widths.enumerated().map { index, width in
-            String(repeating: "-", count: width - 1) + (index == 0 ? "-" : ":")
+            String(repeating: "-", count: width - 1) + (index < first ? "-" : ":")
         }
         lines.insert(line(rule), at: 1)
         return lines.joined(separator: "\n")
     }
 
-    private func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
+    private static func line(_ cells: [String]) -> String {
+        "| " + cells.joined(separator: " | ") + " |"
+    }
 }
 
 /// A column of a report's table.

@@ -43,6 +43,20 @@ package struct Subject: Hashable, Sendable {
         ]
     }()
 
+    /// A pod that nobody looks after, on a node where `ebpf` looks after another: to be compared with
+    /// `direct`.
+    package static let unmanaged: Subject = {
+        var subject = Subject("unmanaged", .redirected(.ebpf, .preferred))
+        subject.podCount = 2
+        subject.isManaged = false
+        return subject
+    }()
+
+    /// By its name.
+    package static func named(_ name: String) -> Subject? {
+        (all + [unmanaged]).first { $0.name == name }
+    }
+
     /// Whether it differs from others in this direction: outbound, `tproxy` is `nft` and `ebpf-tc`
     /// is `ebpf`.
     package func isDistinct(_ direction: Direction) -> Bool {

@@ -89,9 +89,9 @@ struct BenchRunCommand: ParsableCommand {
             rounds: rounds, duration: .seconds(duration), seed: seed, cpus: cpus.values)
         try runInterruptibly { [json, html] in
             let machine = try MachineDescription.current()
-            let measurements = try await bench.run(progress: ProgressLine.show)
+            let results = try await bench.run(progress: ProgressLine.show)
             let report = BenchReport(
-                bench, measurements, on: machine, version: Version.text,
+                bench, results, on: machine, version: Version.text,
                 command: CommandLine.arguments)
             ProgressLine.end()
             Console.say(ReportText(report).text)
@@ -149,7 +149,7 @@ extension ListArgument: ExpressibleByArgument where Value: ExpressibleByArgument
 
 extension Subject: ExpressibleByArgument {
     package init?(argument: String) {
-        guard let subject = Subject.all.first(where: { $0.name == argument }) else { return nil }
+        guard let subject = Subject.named(argument) else { return nil }
         self = subject
     }
 

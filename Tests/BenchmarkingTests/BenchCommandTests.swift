@@ -4,6 +4,7 @@ import FoundationEssentials
 import KernelTestSupport
 import Lab
 import LinuxKernel
+import RedirectionModel
 import Testing
 
 @testable import Benchmarking
@@ -34,33 +35,37 @@ struct BenchCommandTests {
         let result = try BuiltProgram.run(
             "swerve",
             [
-                "bench", "--rounds", "1", "--duration", "0.1", "--subjects", "manual,nft,ebpf",
+                "bench", "--rounds", "1", "--duration", "0.1", "--subjects", "nft,ebpf",
                 "--scenarios", "connect,request,bulk,churn,dns", "--sizes", "1024",
                 "--connections", "3", "--json", json.path, "--html", html.path,
             ])
         try #require(result.status == 0, "\(result.output)")
         let report = try JSONDecoder().decode(
             BenchReport.self, from: Data(try readFile(json.path).utf8))
-        // Three subjects in four scenarios each way, and lookups one way.
-        #expect(report.rows.count == 27)
+        // Two subjects in four scenarios each way, and lookups one way.
+        #expect(report.rows.count == 18)
         for row in report.rows {
             let what = "\(row.subject), \(row.name): \(row.counts)"
             #expect(row.counts.operations > 0, "\(what)")
             #expect(row.counts.escaped == 0 && row.counts.strayed == 0, "\(what)")
             #expect(row.counts.failed == 0, "\(what)")
             #expect(row.rate > 0, "\(what)")
-            #expect((row.toManual == nil) == (row.subject == "manual"), "\(what)")
         }
+        // Whoever connects is met by the program at connect(2), once.
+        let programs = report.programs.filter { $0.direction == .outbound }
+        let connect = programs.first { $0.program.contains("connect4") }
+        #expect(connect.map { (0.9...1.1).contains($0.runsPerConnection) } == true, "\(programs)")
         #expect(try readFile(html.path).hasSuffix("</html>\n"))
     }
 
-    /// Both that a server is taken for the sidecar, and the reverse, would be noticed.
-    @Test func `who accepts a connection is told by its first byte`() throws {
+    @Test func `subjects without a sidecar, and with a transparent one, are as they should be`()
+        throws
+    {
         let result = try BuiltProgram.run(
             "swerve",
             [
                 "bench", "--rounds", "1", "--duration", "0.05", "--subjects",
-                "direct,tproxy,ebpf-tc",
+                "direct,manual,tproxy,ebpf-tc,unmanaged",
                 "--directions", "inbound", "--scenarios", "connect",
             ])
         try #require(result.status == 0, "\(result.output)")

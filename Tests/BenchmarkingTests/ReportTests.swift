@@ -45,8 +45,15 @@ struct ReportTests {
             subjects: Subject.all, scenarios: [connect, bulk, churn], rounds: 2,
             duration: .milliseconds(500), seed: 1)
         return BenchReport(
-            bench, measurements, on: machine, version: "swerve 0", command: ["swerve", "<bench>"])
+            bench, BenchResults(measurements: measurements, programs: programs), on: machine,
+            version: "swerve 0", command: ["swerve", "<bench>"])
     }
+
+    private static let programs = [
+        ProgramTime(
+            subject: "ebpf-tc", direction: .inbound, program: "swerve_tc", runsPerConnection: 4,
+            nanosecondsPerRun: 125)
+    ]
 
     private static let machine = MachineDescription(
         kernel: "6.1", processor: "P", processors: 2, isVirtual: true, preemption: nil,
@@ -59,15 +66,15 @@ struct ReportTests {
 
             connect outbound
 
-            | subject | p50, µs | p90  | p99  | p99.9 | p50 to manual    | to direct        \
+            | subject | p50, µs | p90 | p99 | p99.9 | p50 to manual    | to direct        \
             | connections/s | rate to manual   | CPU, µs | CPU to manual    |
-            | ------- | ------: | ---: | ---: | ----: | ---------------: | ---------------: \
+            | ------- | ------: | --: | --: | ----: | ---------------: | ---------------: \
             | ------------: | ---------------: | ------: | ---------------: |
-            | direct  | 15      | 20   | 20   | 20    | 0.50 (0.50-0.50) | -                \
+            | direct  | 15      | 20  | 20  | 20    | 0.50 (0.50-0.50) | -                \
             | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 1.00 (1.00-1.00) |
-            | manual  | 30      | 40   | 40   | 40    | -                | 2.00 (2.00-2.00) \
+            | manual  | 30      | 40  | 40  | 40    | -                | 2.00 (2.00-2.00) \
             | 2000          | -                | 1 + 9   | -                |
-            | nft     | 45      | 60   | 60   | 60    | 1.50 (1.50-1.50) | 3.00 (3.00-3.00) \
+            | nft     | 45      | 60  | 60  | 60    | 1.50 (1.50-1.50) | 3.00 (3.00-3.00) \
             | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 1.00 (1.00-1.00) |
 
             """
@@ -83,7 +90,10 @@ struct ReportTests {
         let churn = try #require(report.rows.last)
         #expect(churn.counts.description == "1000 done, 3 escaped, 0 strayed, 7 failed (errno 113)")
         #expect(churn.course.last == 0.1)
-        let line = ReportText(report).text.split(separator: "\n").last
+        let lines = ReportText(report).text.split(separator: "\n")
+        let line = lines.first { $0.hasPrefix("| legacy") }
+        #expect(lines.last?.hasPrefix("| ebpf-tc | inbound   | swerve_tc | 4.00") == true)
+        #expect(lines.last?.contains("| 125      | 500 ") == true)
         #expect(
             line?.contains("| 0.10                | 7      | 3       |") == true, "\(line ?? "")")
     }
@@ -107,7 +117,7 @@ struct ReportTests {
         for outside in ["<script", "<link", "src=", "url(", "http"] {
             #expect(!page.contains(outside), "\(outside)")
         }
-        #expect(page.components(of: "<section>") == 3)
+        #expect(page.components(of: "<section>") == 4)
         // Connect: three ratios and a distribution; bulk: two ratios; churn: three and a course.
         #expect(page.components(of: "<svg") == 10)
         #expect(page.components(of: "<svg") == page.components(of: "</svg>"))
