@@ -16,6 +16,7 @@ let strict: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(
     name: "ArgumentParser", package: "swift-argument-parser")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
@@ -49,6 +50,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
@@ -108,31 +110,53 @@ let package = Package(
         library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
 
         // The lab: pods, sidecars and a client, on one machine.
+        library("LiveChannels", [nioCore]),
         library(
             "SidecarProxy",
-            ["LinuxKernel", "RedirectionModel", logging, nioCore, nioPosix, nioHTTP1]),
+            [
+                "LinuxKernel", "LiveChannels", "RedirectionModel", logging, nioCore, nioPosix,
+                nioHTTP1,
+            ]),
         library(
             "Lab",
             [
                 "Backends", "EBPFBackend", "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
+
+        // What redirection costs.
+        .target(name: "CTrafficLoad"),
+        library(
+            "Benchmarking",
+            [
+                "Backends", "CTrafficLoad", "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
+            ]),
+
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend", "Lab",
+                "Backends", "Benchmarking", "CommandOptions", "EBPFBackend", "IPTablesBackend",
+                "Lab",
                 "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 
         // The daemon.
-        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        library("LocalHTTP", ["LinuxKernel", "LiveChannels", nioCore, nioPosix, nioHTTP1]),
+        library(
+            "NodeAgent",
+            [
+                "AgentProtocol", "CNIPlugin", "LinuxKernel", "LocalHTTP", "OrderedJSON",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", logging, systemPackage,
+            ]),
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
-                argumentParser, logging,
+                "Backends", "CommandOptions", "EBPFBackend", "LinuxKernel", "NodeAgent",
+                "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -158,21 +182,18 @@ let package = Package(
         // Our place in a node's network configuration.
         library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
 
-        // What redirection costs.
-        .executableTarget(
-            name: "TrafficBench",
-            dependencies: [
-                "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", argumentParser,
-            ],
-            swiftSettings: strict),
-
         // Tests.
         library(
             "KernelTestSupport",
             [
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 "SeededRandom", systemPackage,
+            ]),
+        library(
+            "AgentTestSupport",
+            [
+                "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", systemPackage,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
@@ -192,8 +213,14 @@ let package = Package(
         tests(
             "CNITests",
             [
-                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "AgentProtocol", "AgentTestSupport", "CNIConfiguration", "CNIPlugin",
+                "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
+            ]),
+        tests(
+            "BenchmarkingTests",
+            [
+                "Benchmarking", "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionModel",
             ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(
@@ -244,8 +271,16 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
+            ]),
+        tests(
+            "NodeAgentTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "LocalHTTP", "NodeAgent", "OrderedJSON", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", logging, systemPackage, yams,
             ]),
         tests(
             "LabTests",

@@ -70,4 +70,18 @@ package actor NodeMechanisms: MechanismSource {
         guard let programs = try await backend(.ebpf) as? EBPFBackend else { return [] }
         return try await programs.forget(allBut: workloads)
     }
+
+    /// Packet filters have nothing of the node's; programs have maps, once they have been loaded.
+    package func gauges() async -> [MechanismGauge] {
+        let pins = (try? Directory(path: node.pins).contents()) ?? []
+        guard made[.ebpf] != nil || !pins.isEmpty,
+            let programs = try? await backend(.ebpf) as? EBPFBackend
+        else { return [] }
+        let entries = (try? await programs.occupancy()) ?? [:]
+        let capacities = await programs.capacities
+        let failures = (try? await programs.failures()) ?? [:]
+        return entries.map { MechanismGauge(.ebpf, .entries, of: $0.key, UInt64($0.value)) }
+            + capacities.map { MechanismGauge(.ebpf, .capacity, of: $0.key, UInt64($0.value)) }
+            + failures.map { MechanismGauge(.ebpf, .failures, of: $0.key, $0.value) }
+    }
 }

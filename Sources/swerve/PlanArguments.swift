@@ -62,7 +62,7 @@ struct PlanArguments: ParsableArguments {
             let said = try policy.over(policy.file.isEmpty ? named?.policy ?? Policy() : Policy())
             let own =
                 try policy.address.isEmpty
-                ? named?.addresses ?? workload?.addresses() ?? [] : policy.address
+                ? named?.addresses ?? workload?.namespace.addresses() ?? [] : policy.address
             plan = try said.resolved(ownAddresses: Set(own)).plan
         }
         return Resolved(
@@ -117,12 +117,6 @@ extension Workload {
     /// What lives in the namespace that `path` opens.
     init(at path: String) throws {
         self.init(id: path, namespace: try NetworkNamespace.named(path))
-    }
-
-    /// The addresses of its interfaces, loopback's not among them.
-    func addresses() throws(KernelError) -> [IPAddress] {
-        var links = try RouteNetlink.open(in: namespace)
-        return try links.addresses().map(\.address).filter { !$0.isLoopback }
     }
 }
 

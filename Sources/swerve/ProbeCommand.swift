@@ -76,25 +76,10 @@ struct NoMechanism: Error, CustomStringConvertible {
 
 /// What `swerve probe` tells.
 struct ProbeReport: Encodable {
-    struct Feature: Encodable {
-        let mechanism: Mechanism
-        let feature: String
-        let since: String
-        let use: String
-        let isRequired: Bool
-        /// What stands in for it.
-        let replacement: String?
-        /// How it was found out.
-        let probe: String
-        /// `yes`, `no` or `unknown`.
-        let answer: String
-        let because: String?
-    }
-
     let kernel: String
     /// The newest kernel whose features were looked for.
     let maxFeatures: String?
-    let features: [Feature]
+    let features: [FeatureAnswer]
     /// What of others acts where we would.
     let others: [ForeignHook]
     /// What would be taken; `nil` when nothing can work.
@@ -108,7 +93,7 @@ struct ProbeReport: Encodable {
     ) throws {
         kernel = try kernelRelease()
         maxFeatures = ceiling.version.map { "\($0)" }
-        features = Backends.assess(below: ceiling).flatMap { $0.features.map(Feature.init) }
+        features = Backends.assess(below: ceiling).flatMap { $0.features.map(FeatureAnswer.init) }
         self.others = others
         do {
             let choice = try Backends.choose(
@@ -144,23 +129,5 @@ struct ProbeReport: Encodable {
 extension ChoiceError {
     fileprivate var passedOver: [PassedOver] {
         if case .nothingFits(let passedOver) = self { passedOver } else { [] }
-    }
-}
-
-extension ProbeReport.Feature {
-    fileprivate init(_ report: FeatureReport) {
-        let feature = report.feature
-        mechanism = feature.mechanism
-        self.feature = feature.name
-        since = feature.since
-        use = feature.use.filter { $0 != "`" }
-        isRequired = feature.isRequired
-        replacement = feature.replacement?.filter { $0 != "`" }
-        probe = feature.probe
-        switch report.answer {
-        case .yes: (answer, because) = ("yes", nil)
-        case .no(let reason): (answer, because) = ("no", reason)
-        case .unknown(let reason): (answer, because) = ("unknown", reason)
-        }
     }
 }

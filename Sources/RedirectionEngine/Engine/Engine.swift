@@ -58,7 +58,8 @@ package actor Engine {
     /// this throws, what was there before is there.
     @discardableResult
     package func apply(
-        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace
+        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace,
+        labels: [String: String]? = nil
     ) async throws(EngineError) -> WorkloadRecord {
         try await exclusively(place.id) { () async throws(EngineError) in
             let workload = try open(place)
@@ -79,7 +80,7 @@ package actor Engine {
             try refuseOverlap(workload, identity)
             let record = WorkloadRecord(
                 place, identity, mode: mode, plan: plan, choice: choice,
-                touched: old?.touched ?? [])
+                touched: old?.touched ?? [], labels: labels)
             return try await replace(old, with: record, in: workload)
         }
     }
