@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import EBPFBackend
+internal import EBPFBackend
 internal import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
@@ -14,11 +14,9 @@ package actor NodeMechanisms: MechanismSource {
     private var turns = Turns<Mechanism>()
 
     /// The mechanisms of `node`; `lockFile` is what writers of legacy rules agree on.
-    package init(
-        _ node: Node, inbound: InboundMethod = .preferred, lockFile: String = Backends.lockFile
-    ) {
+    package init(_ node: Node, lockFile: String = Backends.lockFile) {
         self.node = node
-        self.inbound = inbound
+        inbound = .preferred(below: node.features)
         self.lockFile = lockFile
     }
 
@@ -27,11 +25,9 @@ package actor NodeMechanisms: MechanismSource {
     ) async throws(EngineError) -> Choice {
         do {
             let others = Backends.others(around: workload, attachingTo: node.cgroup)
-            let inbound = inbound
-            return try Backends.choose(wish, beside: others) { mechanism in
-                Backends.refusal(of: workload, by: mechanism)
-                    ?? Backends.inspector(of: mechanism, inbound: inbound).refusal(of: plan)
-            }
+            return try Backends.choose(
+                wish, for: plan, in: workload, inbound: inbound, below: node.features,
+                beside: others)
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {
@@ -48,7 +44,8 @@ package actor NodeMechanisms: MechanismSource {
         defer { turns.pass(on: mechanism) }
         if let backend = made[mechanism] { return backend }
         let backend = try await Backends.make(
-            mechanism, on: node.cgroup, inbound: inbound, lockFile: lockFile, pins: node.pins)
+            mechanism, on: node.cgroup, inbound: inbound, below: node.features,
+            lockFile: lockFile, pins: node.pins)
         made[mechanism] = backend
         return backend
     }

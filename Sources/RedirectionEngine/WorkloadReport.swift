@@ -10,6 +10,8 @@ package struct WorkloadReport: Hashable, Sendable, Codable {
     package let mode: String
     package let mechanism: Mechanism?
     package let reason: String
+    /// Which of its ways the mechanism goes here, where it has several.
+    package let manner: String?
     /// What was passed over for the mechanism, and why.
     package let passedOver: [PassedOver]
     /// What of others' decides before it.
@@ -36,6 +38,7 @@ package struct WorkloadReport: Hashable, Sendable, Codable {
         mode = record.mode.rawValue
         mechanism = record.mechanism
         reason = record.reason
+        manner = record.choice?.manner
         passedOver = record.choice?.passedOver ?? []
         others = record.choice?.others ?? []
         plan = "\(record.plan.fingerprint)"

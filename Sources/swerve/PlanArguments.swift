@@ -41,11 +41,13 @@ struct PlanArguments: ParsableArguments {
         let cgroup: Cgroup?
         /// How eBPF takes inbound connections: as in the lab, or the best way of this kernel.
         let inbound: InboundMethod
+        let features: FeatureCeiling
 
         var ownAddresses: Set<IPAddress> { plan.ownAddresses }
 
         func inspector(of mechanism: Mechanism) -> any PlanInspector {
-            Backends.inspector(of: mechanism, below: cgroup, inbound: inbound)
+            Backends.inspector(
+                of: mechanism, below: cgroup, inbound: inbound, below: features)
         }
     }
 
@@ -65,7 +67,8 @@ struct PlanArguments: ParsableArguments {
         }
         return Resolved(
             plan: plan, workload: workload, cgroup: named?.cgroup,
-            inbound: named?.inbound ?? .preferred)
+            inbound: named?.inbound ?? .preferred(below: node.features.ceiling),
+            features: node.features.ceiling)
     }
 }
 
@@ -90,7 +93,8 @@ struct NamedWorkload {
             workload = try record.place.open()
             mechanism = record.mechanism
             plan = record.plan
-            (policy, addresses, inbound) = (nil, nil, .preferred)
+            (policy, addresses) = (nil, nil)
+            inbound = .preferred(below: options.features.ceiling)
             cgroup = record.place.cgroup.map { Cgroup(path: $0) }
             return
         }

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Backends
+internal import CommandOptions
 internal import EBPFBackend
 internal import Lab
 internal import LinuxKernel
@@ -19,10 +20,9 @@ struct ProbeCommand: ParsableCommand {
             """)
 
     @Option(help: "What to choose: auto, ebpf, iptables, nft or legacy.")
-    var mechanism = ProbedMode.auto
+    var mechanism = PolicyMode.auto
 
-    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
-    var maxFeatures: KernelVersion?
+    @OptionGroup var features: FeatureOptions
 
     @Option(help: "The network namespace of a workload.")
     var netns: String?
@@ -48,34 +48,23 @@ struct ProbeCommand: ParsableCommand {
     private func probe() throws -> ProbeReport {
         let node = cgroupRoot.map(Cgroup.init(path:))
         let workload = try workload()
-        let ceiling = FeatureCeiling(maxFeatures)
         let others = Backends.others(around: workload, attachingTo: node)
-        return try ProbeReport(mechanism.wish, below: ceiling, beside: others) { mechanism in
-            guard mechanism == .ebpf, let workload else { return nil }
-            return EBPFBackend.obstacle(to: workload, below: ceiling)
+        return try ProbeReport(wish(), for: workload, below: features.ceiling, beside: others)
+    }
+
+    private func wish() throws -> Wish {
+        guard let wish = mechanism.wish else {
+            throw ValidationError("--mechanism none: for no redirection nothing is chosen")
         }
+        return wish
     }
 
     private func workload() throws -> Workload? {
         let cgroup = cgroup.map(Cgroup.init(path:))
-        guard netns != nil || cgroup != nil else { return nil }
-        let namespace = try netns.map { try NetworkNamespace.open($0) } ?? .current()
-        return Workload(id: netns ?? "here", namespace: namespace, cgroup: cgroup)
-    }
-}
-
-/// The modes of a policy for which something is chosen.
-enum ProbedMode: String, ExpressibleByArgument, CaseIterable {
-    case auto, ebpf, iptables, nft, legacy
-
-    var wish: Wish {
-        switch self {
-        case .auto: .automatic
-        case .ebpf: .exactly(.ebpf)
-        case .iptables: .oneOf([.nft, .legacy])
-        case .nft: .exactly(.nft)
-        case .legacy: .exactly(.legacy)
+        if let netns {
+            return Workload(id: netns, namespace: try .named(netns), cgroup: cgroup)
         }
+        return try cgroup.map { Workload(id: $0.path, cgroup: $0, in: try .current()) }
     }
 }
 
@@ -99,8 +88,8 @@ struct ProbeReport: Encodable {
     let passedOver: [PassedOver]
 
     init(
-        _ wish: Wish, below ceiling: FeatureCeiling, beside others: [ForeignHook],
-        refusal: @escaping (Mechanism) -> String?
+        _ wish: Wish, for workload: Workload?, below ceiling: FeatureCeiling,
+        beside others: [ForeignHook]
     ) throws {
         kernel = try kernelRelease()
         maxFeatures = ceiling.version.map { "\($0)" }
@@ -108,7 +97,8 @@ struct ProbeReport: Encodable {
         self.others = others
         do {
             let choice = try Backends.choose(
-                wish, below: ceiling, beside: others, refusal: refusal)
+                wish, in: workload, inbound: .preferred(below: ceiling), below: ceiling,
+                beside: others)
             (self.choice, reason, passedOver) = (
                 choice.mechanism, choice.reason, choice.passedOver
             )

@@ -62,6 +62,7 @@ extension WorkloadReport {
         if let cgroup { Console.say("cgroup     \(cgroup)") }
         Console.say("mode       \(mode)")
         Console.say("mechanism  \(mechanism?.rawValue ?? "none") (\(reason))")
+        if let manner { Console.say("manner     \(manner)") }
         Console.say("plan       \(plan)")
         if !retiring.isEmpty {
             Console.say("retiring   \(retiring.map(\.rawValue).joined(separator: ", "))")

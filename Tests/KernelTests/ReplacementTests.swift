@@ -41,7 +41,7 @@ import Testing
         let client = ClientThread(
             in: isOutbound ? pod.namespace : pod.peer,
             to: Endpoint(isOutbound ? pod.peerAddress(family) : pod.address(family), 8080),
-            atMost: 1_500)
+            atMost: 6_000)
         var accepted = 0
         func drain(_ limit: Duration) throws {
             while try sidecar.descriptor.waitForInput(limit) {

@@ -56,6 +56,14 @@ final class EngineWorld: Sendable {
         try await InMemoryBackend(as: mechanism, in: kernel).installed(in: workload.workload)
     }
 
+    /// Whether any mechanism redirects new connections of the workload.
+    func isRedirected(_ workload: TestWorkload) async throws -> Bool {
+        for mechanism in Mechanism.allCases {
+            if try await installed(mechanism, workload) != nil { return true }
+        }
+        return false
+    }
+
     /// What is on disk, but for locks.
     var files: [String] {
         ["workloads", "journal"].flatMap { part in

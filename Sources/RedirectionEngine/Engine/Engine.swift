@@ -106,6 +106,8 @@ package actor Engine {
             try await settle(id)
             let record = try known(id)
             guard let workload = try reach(record) else { return try await forget(record) }
+            // Who cannot remove all of it does not begin.
+            _ = try await backends(record.touched)
             try await carryOut(.remove(record: record), in: workload)
         }
     }

@@ -11,7 +11,8 @@ extension EBPFBackend {
     ///
     /// What is known of a socket is with the socket. A connection that is being made still needs
     /// the programs to meet its pod's entry, which therefore stays, switched off; one through tc
-    /// needs its flow and the filters, one from a borrowed address the routing.
+    /// needs its flow and the filters, one from a borrowed address the routing, and so does one to
+    /// `::1`.
     package func retire(from workload: Workload) async throws(RedirectionError) -> Retirement {
         try refuseOurselves(workload)
         let key = try key(of: workload)
@@ -44,7 +45,20 @@ extension EBPFBackend {
             workload.scope == .namespace ? table.filter { $0.state == .synReceived }.count : 0
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
-            + (held(key, workload)?.attached == nil ? 0 : served(entry, among: table))
+            + (held(key, workload)?.attached == nil
+                ? returning(entry, workload, among: table) : served(entry, among: table))
+    }
+
+    /// Connections to the sidecar on `::1`: their ends may need the way back (`LoopbackReturn`).
+    private func returning(
+        _ entry: swerve_pod, _ workload: Workload, among table: [TCPConnection]
+    ) -> Int {
+        guard workload.scope == .namespace else { return 0 }
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        return table.filter {
+            $0.state.isAlive && $0.remote.address == .loopback(.ipv6)
+                && !$0.local.address.isLoopback && ports.contains($0.remote.port)
+        }.count
     }
 
     /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who
