@@ -124,9 +124,10 @@ let package = Package(
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend", "Lab",
-                "LinuxKernel", "PolicyFile", "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+                "AgentProtocol", "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend",
+                "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", "SidecarProxy", argumentParser, logging,
+                systemPackage,
             ],
             swiftSettings: strict),
 
