@@ -136,10 +136,10 @@ let package = Package(
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "Backends", "Benchmarking", "CommandOptions", "EBPFBackend", "IPTablesBackend",
-                "Lab",
-                "LinuxKernel", "PolicyFile", "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+                "AgentProtocol", "Backends", "Benchmarking", "CommandOptions", "EBPFBackend",
+                "IPTablesBackend", "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy",
+                argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 

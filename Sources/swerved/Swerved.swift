@@ -108,11 +108,13 @@ struct Swerved: ParsableCommand {
     private func door(of node: Node) throws -> Door {
         var door = Door(
             socket: socket ?? node.state + "/agent.sock", policy: NodePolicy(try layers()),
-            probe: { Backends.assess() },
+            probe: { Backends.assess(below: node.features) },
             inspectors: { workload in
                 Backends.built.map { mechanism in
                     Backends.inspector(
-                        of: mechanism, below: workload.cgroup ?? node.cgroup, inbound: .preferred)
+                        of: mechanism, below: workload.cgroup ?? node.cgroup,
+                        inbound: .preferred(below: node.features),
+                        below: node.features)
                 }
             })
         door.flomeshSocket = flomeshSocket
