@@ -108,9 +108,13 @@ let package = Package(
         library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
 
         // The lab: pods, sidecars and a client, on one machine.
+        library("LiveChannels", [nioCore]),
         library(
             "SidecarProxy",
-            ["LinuxKernel", "RedirectionModel", logging, nioCore, nioPosix, nioHTTP1]),
+            [
+                "LinuxKernel", "LiveChannels", "RedirectionModel", logging, nioCore, nioPosix,
+                nioHTTP1,
+            ]),
         library(
             "Lab",
             [
@@ -127,12 +131,19 @@ let package = Package(
             swiftSettings: strict),
 
         // The daemon.
-        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        library("LocalHTTP", ["LinuxKernel", "LiveChannels", nioCore, nioPosix, nioHTTP1]),
+        library(
+            "NodeAgent",
+            [
+                "AgentProtocol", "CNIPlugin", "LinuxKernel", "LocalHTTP", "OrderedJSON",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", logging, systemPackage,
+            ]),
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
-                argumentParser, logging,
+                "Backends", "CommandOptions", "EBPFBackend", "LinuxKernel", "NodeAgent",
+                "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -174,6 +185,12 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 "SeededRandom", systemPackage,
             ]),
+        library(
+            "AgentTestSupport",
+            [
+                "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", systemPackage,
+            ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
             "TestedMechanisms",
@@ -192,7 +209,8 @@ let package = Package(
         tests(
             "CNITests",
             [
-                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "AgentProtocol", "AgentTestSupport", "CNIConfiguration", "CNIPlugin",
+                "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
             ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
@@ -244,8 +262,16 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel",
                 systemPackage,
+            ]),
+        tests(
+            "NodeAgentTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "LocalHTTP", "NodeAgent", "OrderedJSON", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", logging, systemPackage, yams,
             ]),
         tests(
             "LabTests",

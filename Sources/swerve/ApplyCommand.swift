@@ -78,7 +78,7 @@ struct ApplyCommand: ParsableCommand {
         try runInterruptibly(finishing: true) {
             let record = try await command.apply()
             if command.json {
-                try Console.say(json: WorkloadView(record))
+                try Console.say(json: WorkloadReport(record))
             } else {
                 let mechanism = record.mechanism.map { "redirected by \($0)" } ?? "not redirected"
                 Console.say("\(record.id): \(mechanism) (\(record.reason))")
@@ -92,7 +92,9 @@ struct ApplyCommand: ParsableCommand {
         let mode = mode ?? said.mode ?? .auto
         // The plan is whole whatever the mode, so that another mode can be chosen later.
         said.mode = nil
-        let own = try policy.address.isEmpty ? workload(at: place).addresses() : policy.address
+        let own =
+            try policy.address.isEmpty
+            ? workload(at: place).namespace.addresses() : policy.address
         let plan = try said.resolved(ownAddresses: Set(own)).plan
         return try await node.engine().apply(plan, mode, to: place)
     }

@@ -58,7 +58,8 @@ package actor Engine {
     /// this throws, what was there before is there.
     @discardableResult
     package func apply(
-        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace
+        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace,
+        labels: [String: String]? = nil
     ) async throws(EngineError) -> WorkloadRecord {
         try await exclusively(place.id) { () async throws(EngineError) in
             let workload = try open(place)
@@ -77,7 +78,7 @@ package actor Engine {
             let choice = try await choose(mode, plan, workload)
             let record = WorkloadRecord(
                 place, identity, mode: mode, plan: plan, choice: choice,
-                touched: old?.touched ?? [])
+                touched: old?.touched ?? [], labels: labels)
             return try await replace(old, with: record, in: workload)
         }
     }
@@ -105,6 +106,8 @@ package actor Engine {
             try await settle(id)
             let record = try known(id)
             guard let workload = try reach(record) else { return try await forget(record) }
+            // Who cannot remove all of it does not begin.
+            _ = try await backends(record.touched)
             try await carryOut(.remove(record: record), in: workload)
         }
     }

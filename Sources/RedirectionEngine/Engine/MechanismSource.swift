@@ -26,6 +26,13 @@ package protocol MechanismSource: Sendable {
     ///
     /// Returns what is kept for others that are there, who would be redirected no more: it stays.
     func forget(allBut workloads: [Workload]) async throws(RedirectionError) -> [String]
+
+    /// What the mechanisms tell of themselves on this node, of as many as can be asked.
+    func gauges() async -> [MechanismGauge]
+}
+
+extension MechanismSource {
+    package func gauges() async -> [MechanismGauge] { [] }
 }
 
 /// Why the engine did not do what it was asked to; the workload is as it was, or on its way there.

@@ -3,6 +3,7 @@
 internal import LibBPF
 internal import LinuxKernel
 package import RedirectionEngine
+package import RedirectionModel
 internal import SystemPackage
 
 extension EBPFBackend {
@@ -18,13 +19,37 @@ extension EBPFBackend {
     /// What the mechanism uses of the kernel.
     package static var features: [Feature] { rows.map(\.feature) }
 
-    /// Why the mechanism cannot have the workload on this kernel, or `nil`.
+    /// Why the mechanism cannot have the workload on this kernel, whatever the plan is or with
+    /// this one; `nil` where nothing is in the way.
     package static func obstacle(
-        to workload: Workload, below ceiling: FeatureCeiling = .none
+        to plan: RedirectionPlan? = nil, in workload: Workload,
+        below ceiling: FeatureCeiling = .none
     ) -> String? {
-        let isEnough =
-            workload.cgroup != nil || IdentityMethod.preferred(below: ceiling) == .namespace
-        return isEnough ? nil : "without netns cookies, the workload's cgroup must be known"
+        if workload.cgroup == nil, IdentityMethod.preferred(below: ceiling) == .attachment {
+            return "without netns cookies, the workload's cgroup must be known"
+        }
+        return plan?.partCgroupsCannotHave(workload).map { part in
+            "\(RedirectionError.inexpressible(part: part, mechanism: .ebpf))"
+        }
+    }
+
+    /// Which of its ways the mechanism goes in a workload, for people; `nil` is any pod.
+    package static func manner(
+        of workload: Workload?, _ inbound: InboundMethod, below ceiling: FeatureCeiling
+    ) -> String {
+        let isCgroup = workload?.scope == .cgroup
+        let identity: IdentityMethod = isCgroup ? .attachment : .preferred(below: ceiling)
+        let known =
+            switch identity {
+            case .namespace: "sockets known by their network namespace"
+            case .attachment: "sockets known by the cgroup that programs are attached to"
+            }
+        // What arrives is of no cgroup.
+        guard !isCgroup else { return known }
+        switch inbound.permitted(below: ceiling) {
+        case .socketLookup: return known + ", inbound by socket lookup"
+        case .trafficControl: return known + ", inbound by tc"
+        }
     }
 
     /// How the cgroups begin that an assessment makes.
