@@ -42,15 +42,15 @@ extension ConnectionTracking {
         }
     }
 
-    /// Whether a new TCP connection to one of the ports may be given another source port, because
-    /// it would share both ends' with one that NAT redirected there.
+    /// The TCP connections that NAT has redirected to one of the ports and that have not ended.
     ///
-    /// Those that have ended would hold theirs for two minutes more, and are forgotten.
-    package static func mayRenumber(
-        in namespace: NetworkNamespace, on ports: Set<UInt16>
-    ) throws(KernelError) -> Bool {
+    /// A new one that would share both ends' ports there is given another source port. Those that
+    /// have ended would hold theirs for two minutes more, and are forgotten.
+    package static func redirected(
+        in namespace: NetworkNamespace, to ports: Set<UInt16>
+    ) throws(KernelError) -> [TrackedConnection] {
         var tracking = try open(in: namespace)
-        return try tracking.living(on: ports).contains {
+        return try tracking.living(on: ports).filter {
             $0.transport == .tcp && $0.isRedirected(to: ports)
         }
     }

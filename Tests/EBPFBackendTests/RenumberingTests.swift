@@ -36,6 +36,32 @@ import Testing
         }
     }
 
+    /// By tc, the programs choose the port, and not one that NAT would change.
+    @Test(.timeLimit(.minutes(2)), arguments: AddressFamily.allCases)
+    func `an inbound connection keeps out of the way of NAT`(_ family: AddressFamily) async {
+        await #expect(processExitsWith: .success) { [family] in
+            try await withTestCgroup { cgroup in
+                let scene = try Scene(family, .inbound)
+                let old = try scene.connect(8080)
+                #expect(try old.origin(family) == scene.destination(8080))
+                let backend = try await scene.apply(to: cgroup, false)
+                #expect(try await backend.occupancy()["swerve_flows"] == 1)
+                let new = try scene.connect(8081)
+                #expect(try new.origin(family) == scene.destination(8081))
+                #expect(try new.server.peerEndpoint().port != scene.source.port)
+                try old.exchange("old")
+                try new.exchange("new")
+                // NAT's connection is no reason to stay.
+                try new.closeClientFirst()
+                try await waitUntil {
+                    try await backend.retire(from: scene.pod.workload) == .complete
+                }
+                #expect(try await backend.occupancy()["swerve_flows"] == 0)
+                try old.exchange("still")
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(2)), arguments: [false, true])
     func `a refused connection leaves neither of its entries`(_ isAttached: Bool) async {
         await #expect(processExitsWith: .success) { [isAttached] in
@@ -82,20 +108,24 @@ private struct Scene {
     let pod: TestPod
     let files: TestBPFFileSystem
     var sidecar: PinnedWorld.Held?
+    let direction: Direction
     /// Where every connection comes from.
     let source: Endpoint
 
-    init(_ family: AddressFamily) throws {
+    init(_ family: AddressFamily, _ direction: Direction = .outbound) throws {
         self.family = family
+        self.direction = direction
         pod = try TestPod.create()
         files = try TestBPFFileSystem()
-        sidecar = PinnedWorld.Held(try pod.namespace.listen(family, 15001, as: .sidecar))
-        source = Endpoint(pod.address(family), 40001)
+        let isOutbound = direction == .outbound
+        let port: UInt16 = isOutbound ? 15001 : 15003
+        sidecar = PinnedWorld.Held(try pod.namespace.listen(family, port, as: .sidecar))
+        source = Endpoint(isOutbound ? pod.address(family) : pod.peerAddress(family), 40001)
         let rules = """
             table inet other {
-                chain output {
-                    type nat hook output priority -100;
-                    tcp dport 8080 redirect to :15001
+                chain redirection {
+                    type nat hook \(isOutbound ? "output" : "prerouting") priority -100;
+                    tcp dport 8080 redirect to :\(port)
                 }
             }
             """
@@ -103,16 +133,21 @@ private struct Scene {
         #expect(result.status == 0, "\(result.output)")
     }
 
-    func destination(_ port: UInt16) -> Endpoint { Endpoint(pod.peerAddress(family), port) }
+    func destination(_ port: UInt16) -> Endpoint {
+        Endpoint(direction == .outbound ? pod.peerAddress(family) : pod.address(family), port)
+    }
 
     func connect(_ port: UInt16) throws -> Connection {
-        let client = try pod.namespace.connect(to: destination(port), from: source)
+        let place = direction == .outbound ? pod.namespace : pod.peer
+        let client = try place.connect(to: destination(port), from: source)
         return Connection(client: client, server: try #require(sidecar).socket.accept())
     }
 
     func apply(to cgroup: Cgroup, _ isAttached: Bool) async throws -> EBPFBackend {
         let backend = try await EBPFBackend.load(
-            attachingTo: cgroup, below: isAttached ? FeatureCeiling(KernelVersion(5, 4)) : .none,
+            attachingTo: cgroup,
+            inbound: direction == .inbound ? .trafficControl : nil,
+            below: isAttached ? FeatureCeiling(KernelVersion(5, 4)) : .none,
             pins: BPFPins(in: files.path + "/swerve"))
         try await backend.apply(pod.plan, to: pod.workload)
         return backend

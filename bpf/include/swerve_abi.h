@@ -275,6 +275,9 @@ struct swerve_flow_key {
 	__u32 leaving; /* 0: by what arrives, 1: by what leaves */
 };
 
+/* Of an entry for no connection: NAT has one with these ports, which no other may get. */
+#define SWERVE_FLOW_RESERVED 0xffffffffffffffffULL
+
 struct swerve_flow_entry {
 	__u64 expires; /* CLOCK_MONOTONIC ns after which sweep removes it; 0: while it lives */
 	__u16 peer_port; /* network order: what to put in the packet */
