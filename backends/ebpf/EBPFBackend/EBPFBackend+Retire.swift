@@ -77,7 +77,8 @@ extension EBPFBackend {
             guard let entry = try node.flows.lookup(flow, as: swerve_flow_entry.self) else {
                 continue
             }
-            if entry.expires == 0 || entry.expires > now { count += 1 }
+            let isReserved = entry.expires == SWERVE_FLOW_RESERVED
+            if entry.expires == 0 || (entry.expires > now && !isReserved) { count += 1 }
         }
         return count
     }
