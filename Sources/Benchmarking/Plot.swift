@@ -142,12 +142,12 @@ struct LatencyPlot {
             .map(\.microseconds).max()
         guard let highest, highest > 0 else { return "" }
         var drawing = Drawing(width: 470, height: 260)
-        let across = PlotAxis(0...3, from: 50, to: 455)
+        let across = PlotAxis(0...3, from: 50, to: 440)
         // A tail that is far out would leave nothing to be seen of the rest.
         let most = rows.compactMap { $0.percentiles?.p99 }.max().map { min(highest, $0 * 1.5) }
         let up = PlotAxis(0...(most ?? highest), from: 230, to: 10)
         for tick in up.ticks {
-            drawing.line(50, up.place(tick), 455, up.place(tick), "#e5e5e5")
+            drawing.line(50, up.place(tick), 440, up.place(tick), "#e5e5e5")
             drawing.text(tick.short, 44, up.place(tick) + 4, anchor: "end")
         }
         for percentile in [0, 50, 90, 99, 99.9] {
@@ -176,10 +176,10 @@ struct CoursePlot {
     var svg: String {
         guard let most = rows.flatMap(\.course).max(), most > 0 else { return "" }
         var drawing = Drawing(width: 470, height: 260)
-        let across = PlotAxis(0.5...10.5, from: 50, to: 455)
+        let across = PlotAxis(0.5...10.5, from: 50, to: 440)
         let up = PlotAxis(0...max(1.1, most), from: 230, to: 10)
         for tick in up.ticks {
-            drawing.line(50, up.place(tick), 455, up.place(tick), "#e5e5e5")
+            drawing.line(50, up.place(tick), 440, up.place(tick), "#e5e5e5")
             drawing.text(tick.hundredths, 44, up.place(tick) + 4, anchor: "end")
         }
         for tenth in 1...10 {
