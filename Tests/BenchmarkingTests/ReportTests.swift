@@ -130,6 +130,8 @@ struct ReportTests {
         let ticks = axis.ticks
         #expect((3...8).contains(ticks.count), "\(ticks)")
         #expect(ticks.allSatisfy { (0.9...1.6001).contains($0) }, "\(ticks)")
+        #expect(LatencyPlot.ticks(15...300) == [20, 50, 100, 200])
+        #expect(LatencyPlot.ticks(15...20_000) == [100, 1000, 10_000])
         // All the same: a place, and no division by nothing.
         #expect(PlotAxis(1...1, from: 0, to: 10).place(1) == 0)
     }
