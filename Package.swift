@@ -110,9 +110,13 @@ let package = Package(
         library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
 
         // The lab: pods, sidecars and a client, on one machine.
+        library("LiveChannels", [nioCore]),
         library(
             "SidecarProxy",
-            ["LinuxKernel", "RedirectionModel", logging, nioCore, nioPosix, nioHTTP1]),
+            [
+                "LinuxKernel", "LiveChannels", "RedirectionModel", logging, nioCore, nioPosix,
+                nioHTTP1,
+            ]),
         library(
             "Lab",
             [
@@ -132,20 +136,27 @@ let package = Package(
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "Backends", "Benchmarking", "CommandOptions", "EBPFBackend", "IPTablesBackend",
-                "Lab",
-                "LinuxKernel", "PolicyFile", "RedirectionEngine",
-                "RedirectionModel", "SidecarProxy", argumentParser, logging, systemPackage,
+                "AgentProtocol", "Backends", "Benchmarking", "CommandOptions", "EBPFBackend",
+                "IPTablesBackend", "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy",
+                argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 
         // The daemon.
-        library("NodeAgent", ["LinuxKernel", "RedirectionEngine", logging]),
+        library("LocalHTTP", ["LinuxKernel", "LiveChannels", nioCore, nioPosix, nioHTTP1]),
+        library(
+            "NodeAgent",
+            [
+                "AgentProtocol", "CNIPlugin", "LinuxKernel", "LocalHTTP", "OrderedJSON",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", logging, systemPackage,
+            ]),
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CommandOptions", "LinuxKernel", "NodeAgent", "RedirectionEngine",
-                argumentParser, logging,
+                "Backends", "CommandOptions", "EBPFBackend", "LinuxKernel", "NodeAgent",
+                "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -178,6 +189,12 @@ let package = Package(
                 "CLinuxShims", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
                 "SeededRandom", systemPackage,
             ]),
+        library(
+            "AgentTestSupport",
+            [
+                "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", systemPackage,
+            ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
             "TestedMechanisms",
@@ -196,7 +213,8 @@ let package = Package(
         tests(
             "CNITests",
             [
-                "AgentProtocol", "CNIConfiguration", "CNIPlugin", "KernelTestSupport",
+                "AgentProtocol", "AgentTestSupport", "CNIConfiguration", "CNIPlugin",
+                "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
             ]),
         tests(
@@ -253,8 +271,16 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "KernelTestSupport", "LinuxKernel", "RedirectionEngine", "RedirectionModel",
+                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "KernelTestSupport",
+                "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
+            ]),
+        tests(
+            "NodeAgentTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "LocalHTTP", "NodeAgent", "OrderedJSON", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", logging, systemPackage, yams,
             ]),
         tests(
             "LabTests",

@@ -56,42 +56,37 @@ package enum Backends {
         return (programs ?? []) + (rules ?? [])
     }
 
-    /// The mechanism to use, and why; `refusal` tells what of a plan a mechanism cannot express.
+    /// The mechanism to use, and why: for a plan, and in a workload, where it is known which.
+    ///
+    /// `inbound` is how eBPF would take inbound connections.
     package static func choose(
-        _ wish: Wish, below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = [],
-        refusal: @escaping (Mechanism) -> String? = { _ in nil }
-    ) throws -> Choice {
-        let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
-        return try RedirectionEngine.choose(
-            wish, among: assess(below: ceiling),
-            on: ceiling.version.map { min($0, version) } ?? version, beside: others,
-            refusal: refusal)
-    }
-
-    /// The mechanism to use for a plan, and for a workload if it is known which; `inbound` is how
-    /// eBPF would take inbound connections.
-    package static func choose(
-        _ wish: Wish, for plan: RedirectionPlan, in workload: Workload? = nil,
+        _ wish: Wish, for plan: RedirectionPlan? = nil, in workload: Workload? = nil,
         inbound: InboundMethod, below ceiling: FeatureCeiling = .none,
         beside others: [ForeignHook] = []
     ) throws -> Choice {
-        try choose(wish, below: ceiling, beside: others) { mechanism in
-            if mechanism == .ebpf, let workload,
-                let obstacle = EBPFBackend.obstacle(to: workload, below: ceiling)
-            {
-                return obstacle
-            }
-            return inspector(of: mechanism, inbound: inbound).refusal(of: plan)
+        let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
+        var choice = try RedirectionEngine.choose(
+            wish, among: assess(below: ceiling),
+            on: ceiling.version.map { min($0, version) } ?? version, beside: others
+        ) { mechanism in
+            refusal(of: plan, in: workload, by: mechanism, below: ceiling)
+                ?? plan.flatMap { inspector(of: mechanism, inbound: inbound).refusal(of: $0) }
         }
+        if choice.mechanism == .ebpf {
+            choice.manner = EBPFBackend.manner(of: workload, inbound, below: ceiling)
+        }
+        return choice
     }
 
-    /// Why a mechanism cannot be the workload's whatever the plan is, or `nil`.
-    package static func refusal(of workload: Workload, by mechanism: Mechanism) -> String? {
+    /// Why a mechanism cannot be the workload's, with this plan if there is one; `nil` where
+    /// nothing is in the way, or no workload was named.
+    private static func refusal(
+        of plan: RedirectionPlan?, in workload: Workload?, by mechanism: Mechanism,
+        below ceiling: FeatureCeiling
+    ) -> String? {
+        guard let workload else { return nil }
         switch mechanism {
-        case .ebpf:
-            guard workload.cgroup == nil, IdentityMethod.preferred(below: .none) == .attachment
-            else { return nil }
-            return "on this kernel it has to be told the workload's cgroup"
+        case .ebpf: return EBPFBackend.obstacle(to: plan, in: workload, below: ceiling)
         case .nft, .legacy:
             return workload.scope == .cgroup ? "it goes by network namespaces, not cgroups" : nil
         }
@@ -99,10 +94,11 @@ package enum Backends {
 
     /// What tells a mechanism's doings; `cgroup` is where to look for its BPF programs.
     package static func inspector(
-        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod
+        of mechanism: Mechanism, below cgroup: Cgroup? = nil, inbound: InboundMethod,
+        below features: FeatureCeiling = .none
     ) -> any PlanInspector {
         switch mechanism {
-        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound)
+        case .ebpf: EBPFInspector(below: cgroup, inbound: inbound, below: features)
         case .nft: IPTablesInspector(.nft)
         case .legacy: IPTablesInspector(.legacy)
         }

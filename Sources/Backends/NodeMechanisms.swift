@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import EBPFBackend
+internal import EBPFBackend
 internal import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
@@ -14,11 +14,9 @@ package actor NodeMechanisms: MechanismSource {
     private var turns = Turns<Mechanism>()
 
     /// The mechanisms of `node`; `lockFile` is what writers of legacy rules agree on.
-    package init(
-        _ node: Node, inbound: InboundMethod = .preferred, lockFile: String = Backends.lockFile
-    ) {
+    package init(_ node: Node, lockFile: String = Backends.lockFile) {
         self.node = node
-        self.inbound = inbound
+        inbound = .preferred(below: node.features)
         self.lockFile = lockFile
     }
 
@@ -27,11 +25,9 @@ package actor NodeMechanisms: MechanismSource {
     ) async throws(EngineError) -> Choice {
         do {
             let others = Backends.others(around: workload, attachingTo: node.cgroup)
-            let inbound = inbound
-            return try Backends.choose(wish, beside: others) { mechanism in
-                Backends.refusal(of: workload, by: mechanism)
-                    ?? Backends.inspector(of: mechanism, inbound: inbound).refusal(of: plan)
-            }
+            return try Backends.choose(
+                wish, for: plan, in: workload, inbound: inbound, below: node.features,
+                beside: others)
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {
@@ -48,7 +44,8 @@ package actor NodeMechanisms: MechanismSource {
         defer { turns.pass(on: mechanism) }
         if let backend = made[mechanism] { return backend }
         let backend = try await Backends.make(
-            mechanism, on: node.cgroup, inbound: inbound, lockFile: lockFile, pins: node.pins)
+            mechanism, on: node.cgroup, inbound: inbound, below: node.features,
+            lockFile: lockFile, pins: node.pins)
         made[mechanism] = backend
         return backend
     }
@@ -72,5 +69,19 @@ package actor NodeMechanisms: MechanismSource {
         guard made[.ebpf] != nil || !pins.isEmpty else { return [] }
         guard let programs = try await backend(.ebpf) as? EBPFBackend else { return [] }
         return try await programs.forget(allBut: workloads)
+    }
+
+    /// Packet filters have nothing of the node's; programs have maps, once they have been loaded.
+    package func gauges() async -> [MechanismGauge] {
+        let pins = (try? Directory(path: node.pins).contents()) ?? []
+        guard made[.ebpf] != nil || !pins.isEmpty,
+            let programs = try? await backend(.ebpf) as? EBPFBackend
+        else { return [] }
+        let entries = (try? await programs.occupancy()) ?? [:]
+        let capacities = await programs.capacities
+        let failures = (try? await programs.failures()) ?? [:]
+        return entries.map { MechanismGauge(.ebpf, .entries, of: $0.key, UInt64($0.value)) }
+            + capacities.map { MechanismGauge(.ebpf, .capacity, of: $0.key, UInt64($0.value)) }
+            + failures.map { MechanismGauge(.ebpf, .failures, of: $0.key, $0.value) }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import AgentProtocol
+package import AgentProtocol
 
 /// What a runtime says in the environment.
 package struct Invocation: Sendable {
@@ -47,6 +47,23 @@ package struct Invocation: Sendable {
 
     /// `CNI_NETNS`, which every command but ADD and CHECK can be without.
     package var namespacePath: String? { variables["CNI_NETNS"] }
+
+    /// The pod that an ADD, a CHECK or a DEL is about, but for its addresses.
+    func request(_ network: NetworkInput) throws(CNIError) -> PodRequest {
+        var request = PodRequest(attachment: try attachment(), network: try network.network())
+        request.namespacePath = namespacePath
+        request.pod = try pod()
+        request.annotations = try network.annotations()
+        return request
+    }
+
+    /// The same for who has only been told what a plugin was, input included.
+    package func request(_ input: [UInt8]) throws(CNIError) -> PodRequest {
+        let network = try NetworkInput(input)
+        var request = try request(network)
+        if command == .add { request.addresses = try network.previousResult().addresses() }
+        return request
+    }
 
     /// Container and interface, once they are known to be such.
     func attachment() throws(CNIError) -> Attachment {

@@ -109,19 +109,10 @@ package struct Plugin {
         }
     }
 
-    private func request(_ network: NetworkInput) throws(CNIError) -> PodRequest {
-        var request = PodRequest(
-            attachment: try invocation.attachment(), network: try network.network())
-        request.namespacePath = invocation.namespacePath
-        request.pod = try invocation.pod()
-        request.annotations = try network.annotations()
-        return request
-    }
-
     private mutating func add(
         _ network: NetworkInput, _ configuration: PluginConfiguration
     ) throws(CNIError) {
-        var request = try request(network)
+        var request = try invocation.request(network)
         let previous = try network.previousResult()
         let result = try previous.converted(to: network.version)
         request.addresses = try previous.addresses()
@@ -151,7 +142,7 @@ package struct Plugin {
     private func check(
         _ network: NetworkInput, _ configuration: PluginConfiguration
     ) throws(CNIError) {
-        var request = try request(network)
+        var request = try invocation.request(network)
         request.addresses = try network.previousResult().addresses()
         _ = try ask(.check, request.json, configuration)
     }

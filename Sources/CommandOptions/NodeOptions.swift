@@ -26,6 +26,8 @@ package struct NodeOptions: ParsableArguments {
             valueName: "directory"))
     package var cgroupRoot: String?
 
+    @OptionGroup package var features: FeatureOptions
+
     package init() {}
 
     package func validate() throws {
@@ -54,7 +56,7 @@ package struct NodeOptions: ParsableArguments {
             // Packet filters do without, on machines that have version 1 alone.
             cgroup = (try? Cgroup.root()) ?? Cgroup(path: "/sys/fs/cgroup")
         }
-        return Node(cgroup: cgroup, pins: pins, state: stateDir)
+        return Node(cgroup: cgroup, pins: pins, state: stateDir, below: features.ceiling)
     }
 }
 

@@ -58,6 +58,11 @@ package final class RunningProgram: Sendable {
         self.output = output.takeReader()
     }
 
+    /// Whether there is something to read of it, or it has ended.
+    package var hasOutput: Bool {
+        get throws(KernelError) { try output.waitForInput(.zero) }
+    }
+
     /// The next line of its output; `nil` at the end, or when none comes in time.
     package func line(within patience: Duration = .seconds(60)) throws(KernelError) -> String? {
         var bytes: [UInt8] = []

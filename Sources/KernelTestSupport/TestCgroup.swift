@@ -13,7 +13,8 @@ private let testCgroup = Mutex<Cgroup?>(nil)
 /// Runs `body` with the process in a cgroup made for it, then goes home and removes it.
 ///
 /// Programs that redirect are attached to this cgroup, or below it, and never to one that holds
-/// anything but the test. Membership belongs to the whole process, so call this in an exit test.
+/// anything but the test. Membership belongs to the whole process, and to what it starts meanwhile:
+/// outside an exit test this ends the process.
 ///
 /// What `body` throws is recorded as the test's issue: an exit test that throws only says that it
 /// crashed, and leaves what it made.
@@ -21,6 +22,7 @@ private let testCgroup = Mutex<Cgroup?>(nil)
 /// Where there is no hierarchy to make one in, mechanisms that need none can be tested all the same:
 /// the cgroup is then one that is not there.
 package func withTestCgroup(_ body: (Cgroup) async throws -> Void) async throws {
+    precondition(Test.current == nil, "a test takes the other tests' process into its cgroup")
     guard (try? Cgroup.root()) != nil else {
         return try await body(Cgroup(path: "/sys/fs/cgroup/none"))
     }

@@ -151,16 +151,16 @@ extension TrafficLoad {
             let socket = try asOwner(.sidecar) { () throws(KernelError) in
                 try Socket.open(.tcp, family, timeout: settings.patience)
             }
-            if direction == .outbound {
-                try socket.connect(to: origin)
-            } else if let mark = settings.transparentMark {
+            var destination = origin
+            if direction == .inbound, let mark = settings.transparentMark {
                 try socket.set(Self.transparent(family), to: 1)
                 try socket.set(.mark, to: CInt(bitPattern: mark))
                 try socket.bind(Endpoint(try client.peerEndpoint().address, 0))
-                try socket.connect(to: origin)
-            } else {
-                try socket.connect(to: Endpoint(.loopback(family), origin.port))
+            } else if direction == .inbound {
+                destination = Endpoint(.loopback(family), origin.port)
             }
+            // To programs by attachment, the owner is who connects.
+            try asOwner(.sidecar) { () throws(KernelError) in try socket.connect(to: destination) }
             return socket
         }
     }

@@ -226,3 +226,11 @@ extension IPAddress {
         }
     }
 }
+
+extension NetworkNamespace {
+    /// The addresses of its interfaces, loopback's not among them.
+    package func addresses() throws(KernelError) -> [IPAddress] {
+        var links = try RouteNetlink.open(in: self)
+        return try links.addresses().map(\.address).filter { !$0.isLoopback }
+    }
+}

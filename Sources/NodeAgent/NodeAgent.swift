@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import LinuxKernel
+internal import LocalHTTP
 package import Logging
 package import RedirectionEngine
 
 /// The one agent of a node: recovers, then keeps every workload as it is recorded.
 ///
 /// It holds nothing that redirection needs: when it ends, in whatever way, all workloads stay as
-/// they are, and the next one goes on. Requests reach the engine by the state directory today; an
-/// API is to call the same engine.
+/// they are, and the next one goes on. Requests reach the engine by the API at a socket, or by another
+/// process and the state directory.
 package actor NodeAgent {
     package enum Failure: Error, Hashable {
         case alreadyRunning(lock: String)
     }
 
     package let engine: Engine
+    private let api: AgentAPI
+    private let door: Door
+    private let failedOpen: FailedOpenPods
     private let period: Duration
     private let logger: Logger
     private let wakes: AsyncStream<Wake>
@@ -36,11 +40,21 @@ package actor NodeAgent {
 
     package init(
         state: String, _ mechanisms: any MechanismSource, drift: DriftResponse,
-        period: Duration, logger: Logger
+        period: Duration, door: Door, logger: Logger
     ) {
-        let log: @Sendable (EngineEvent) -> Void = { logger.log(level: $0.level, "\($0)") }
+        let feed = EventFeed()
+        let tell: @Sendable (EngineEvent) -> Void = { event in
+            logger.log(level: event.level, "\(event)", metadata: event.metadata)
+            feed.publish(event)
+        }
         engine = Engine(
-            state: state, mechanisms, drift: drift, hooks: Engine.Hooks(event: log))
+            state: state, mechanisms, drift: drift, hooks: Engine.Hooks(event: tell))
+        let keeper = PodKeeper(engine: engine, policy: door.policy, metrics: AgentMetrics())
+        api = AgentAPI(
+            keeper: keeper, feed: feed, readiness: Readiness(door.probe),
+            inspectors: door.inspectors, logger: logger)
+        failedOpen = FailedOpenPods(besides: door.socket, logger)
+        self.door = door
         self.period = period
         self.logger = logger
         (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
@@ -53,7 +67,10 @@ package actor NodeAgent {
             throw Failure.alreadyRunning(lock: engine.store.agentLock)
         }
         defer { withExtendedLifetime(lock) {} }
+        // Pods that come now need not wait for those that are there.
+        let servers = try await open()
         let failures = await engine.recover()
+        await api.readiness.note(unrecovered: Array(failures.keys))
         await listen()
         if failures.isEmpty {
             logger.notice("recovered; looking every \(period)")
@@ -68,6 +85,7 @@ package actor NodeAgent {
             }
         }
         defer { clock.cancel() }
+        await failedOpen.takeIn(api.keeper)
         await withTaskCancellationHandler {
             for await wake in wakes {
                 if Task.isCancelled { break }
@@ -78,13 +96,28 @@ package actor NodeAgent {
         }
         watches = [:]
         records = nil
+        api.feed.finish()
+        for server in servers { await server.stop(grace: door.grace) }
         logger.notice("ending; every workload stays as it is")
+    }
+
+    /// Listens to requests.
+    private func open() async throws -> [LocalServer] {
+        let service = LocalServer.Service(
+            answer: { [api] in await api.answer($0) }, refuse: { [api] in api.refuse($0) })
+        var servers: [LocalServer] = []
+        for path in [door.socket, door.flomeshSocket].compactMap(\.self) {
+            servers.append(try await LocalServer.start(at: path, limits: door.limits, service))
+            logger.notice("listening", metadata: ["socket": "\(path)"])
+        }
+        return servers
     }
 
     private func answer(_ wake: Wake) async {
         switch wake {
         case .period:
             _ = await engine.reconcile()
+            await failedOpen.takeIn(api.keeper)
             await listen()
         case .change(let id): await look(at: id)
         case .records: await listen()
@@ -144,5 +177,13 @@ extension EngineEvent {
         case .recovering, .forgotten, .repaired: .notice
         case .applied, .removed, .retired, .lingering: .info
         }
+    }
+}
+
+extension EngineEvent {
+    fileprivate var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = ["workload": "\(workload)", "event": "\(name)"]
+        if let mechanism { metadata["mechanism"] = "\(mechanism)" }
+        return metadata
     }
 }

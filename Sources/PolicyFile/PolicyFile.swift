@@ -27,7 +27,7 @@ package enum PolicyFile {
         return reader.policy
     }
 
-    private static func document(
+    static func document(
         _ bytes: [UInt8], named name: String
     ) throws(PolicyErrors) -> Element {
         do throws(SyntaxProblem) {
@@ -47,7 +47,7 @@ package enum PolicyFile {
 
 extension [PolicyError] {
     /// By their place in the file.
-    fileprivate var inOrder: [PolicyError] {
+    var inOrder: [PolicyError] {
         sorted { ($0.line, $0.column) < ($1.line, $1.column) }
     }
 }

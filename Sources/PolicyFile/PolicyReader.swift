@@ -32,7 +32,7 @@ struct PolicyReader {
         read(entries.filter { Self.header[$0.key] == nil }, below: "")
     }
 
-    private mutating func checkHeader(
+    mutating func checkHeader(
         _ entries: [Element.Entry], _ key: String, _ wanted: String, _ place: Element.Place
     ) {
         guard let entry = entries.first(where: { $0.key == key }) else {
@@ -45,7 +45,7 @@ struct PolicyReader {
         }
     }
 
-    private mutating func read(_ entries: [Element.Entry], below prefix: String) {
+    mutating func read(_ entries: [Element.Entry], below prefix: String) {
         for entry in entries {
             let path = prefix.isEmpty ? entry.key : "\(prefix).\(entry.key)"
             if let field = PolicyField.byPath[path] {
@@ -75,8 +75,8 @@ struct PolicyReader {
         return names
     }
 
-    private mutating func reportUnknown(
-        _ entry: Element.Entry, _ path: String, _ names: [String]
+    mutating func reportUnknown(
+        _ entry: Element.Entry, _ path: String, _ names: [String], of what: String = "a policy"
     ) {
         guard errors.count < PolicyErrors.limit else {
             omitted += 1
@@ -86,7 +86,7 @@ struct PolicyReader {
         let hint = nearest(entry.key, among: names) ?? elsewhere
         let question = hint.map { "; did you mean \($0)?" } ?? ""
         report(
-            entry.keyPlace, path, nil, "is not a field of a policy\(question)",
+            entry.keyPlace, path, nil, "is not a field of \(what)\(question)",
             names.joined(separator: ", "))
     }
 
@@ -184,7 +184,7 @@ struct PolicyReader {
         return texts.joined(separator: ",")
     }
 
-    private mutating func report(
+    mutating func report(
         _ place: Element.Place, _ field: String, _ value: String?, _ problem: String,
         _ allowed: String?
     ) {

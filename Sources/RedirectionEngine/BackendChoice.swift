@@ -33,6 +33,8 @@ package struct Choice: Hashable, Sendable, Codable {
     package let passedOver: [PassedOver]
     /// What of others' acts at our hooks, and does not prevent this.
     package let others: [ForeignHook]
+    /// Which of its ways the mechanism goes here, in words; `nil` where it has one alone.
+    package var manner: String?
 
     package init(
         mechanism: Mechanism, reason: String, passedOver: [PassedOver] = [],

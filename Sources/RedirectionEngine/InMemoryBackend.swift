@@ -19,7 +19,7 @@ package final class InMemoryKernel: Sendable {
         var plans: [Holding: RedirectionPlan] = [:]
         /// Connections that a mechanism which has retired stays for.
         var lingering: [Holding: Int] = [:]
-        var failing: [Call: Set<Mechanism>] = [:]
+        var failing: [Call: [Mechanism: RedirectionError]] = [:]
     }
 
     private let contents: Mutex<Contents>
@@ -32,13 +32,13 @@ package final class InMemoryKernel: Sendable {
     package func copy() -> InMemoryKernel { InMemoryKernel(contents.withLock { $0 }) }
 
     /// Lets a mechanism's calls of this kind fail from now on, or work again.
-    package func fail(_ call: Call, of mechanism: Mechanism, _ fails: Bool = true) {
+    package func fail(
+        _ call: Call, of mechanism: Mechanism, _ fails: Bool = true,
+        with error: RedirectionError? = nil
+    ) {
+        let demanded = RedirectionError.limit("\(call.rawValue) of \(mechanism) fails on demand")
         contents.withLock {
-            if fails {
-                $0.failing[call, default: []].insert(mechanism)
-            } else {
-                $0.failing[call]?.remove(mechanism)
-            }
+            $0.failing[call, default: [:]][mechanism] = fails ? error ?? demanded : nil
         }
     }
 
@@ -85,8 +85,7 @@ package final class InMemoryKernel: Sendable {
     func disconnect(_ holding: Holding) { contents.withLock { $0.lingering[holding] = nil } }
 
     func check(_ call: Call, _ mechanism: Mechanism) throws(RedirectionError) {
-        let fails = contents.withLock { $0.failing[call]?.contains(mechanism) ?? false }
-        if fails { throw .limit("\(call.rawValue) of \(mechanism) fails on demand") }
+        if let error = contents.withLock({ $0.failing[call]?[mechanism] }) { throw error }
     }
 }
 

@@ -57,10 +57,15 @@ package struct Node: Hashable, Sendable {
     package let pins: String
     /// A directory for records, journal and locks: `/run/swerve`.
     package let state: String
+    /// What of the kernel is used; every process of a node uses the same.
+    package let features: FeatureCeiling
 
-    package init(cgroup: Cgroup, pins: String, state: String) {
+    package init(
+        cgroup: Cgroup, pins: String, state: String, below features: FeatureCeiling = .none
+    ) {
         self.cgroup = cgroup
         self.pins = pins
         self.state = state
+        self.features = features
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import LiveChannels
 internal import NIOCore
 internal import NIOHTTP1
 package import NIOPosix

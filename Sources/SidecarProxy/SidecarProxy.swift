@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import LiveChannels
 internal import NIOCore
 package import NIOPosix
 internal import RedirectionModel

@@ -4,6 +4,8 @@ internal import ArgumentParser
 internal import Backends
 internal import CommandOptions
 internal import LinuxKernel
+internal import OrderedJSON
+internal import PolicyFile
 internal import RedirectionEngine
 internal import RedirectionModel
 
@@ -34,6 +36,10 @@ struct ApplyCommand: ParsableCommand {
               swerve apply -f policy.yaml --netns /run/netns/web
               swerve apply -f policy.yaml --netns /proc/812/ns/net --name web --mode nft
               swerve apply -f policy.yaml --cgroup /sys/fs/cgroup/system.slice/web.service
+              swerve apply -f workloads.yaml
+
+            An agent that listens does it, as what it does can be followed there; without one, or \
+            with --standalone, the command does.
             """)
 
     @OptionGroup var policy: PolicyArguments
@@ -56,6 +62,7 @@ struct ApplyCommand: ParsableCommand {
     var mode: PolicyMode?
 
     @OptionGroup var node: NodeOptions
+    @OptionGroup var agent: AgentOptions
 
     @Flag(help: "Print JSON.")
     var json = false
@@ -63,9 +70,6 @@ struct ApplyCommand: ParsableCommand {
     func validate() throws {
         guard !policy.file.isEmpty || !policy.annotation.isEmpty else {
             throw ValidationError("say what to redirect: -f POLICY (docs/policy.md)")
-        }
-        guard netns != nil || cgroup != nil else {
-            throw ValidationError("name a workload: --netns PATH, or --cgroup PATH")
         }
         for (name, path) in [("--netns", netns), ("--cgroup", cgroup)] {
             guard let path, !path.hasPrefix("/") else { continue }
@@ -76,25 +80,66 @@ struct ApplyCommand: ParsableCommand {
     func run() throws {
         let command = self
         try runInterruptibly(finishing: true) {
-            let record = try await command.apply()
-            if command.json {
-                try Console.say(json: WorkloadView(record))
-            } else {
-                let mechanism = record.mechanism.map { "redirected by \($0)" } ?? "not redirected"
-                Console.say("\(record.id): \(mechanism) (\(record.reason))")
+            if let workloads = try command.workloads() {
+                return try await command.apply(workloads)
             }
+            guard command.netns != nil || command.cgroup != nil else {
+                throw ValidationError("name a workload: --netns PATH, or --cgroup PATH")
+            }
+            let report = try await command.apply(
+                command.place(), try command.policy.over(Policy()))
+            if command.json { try Console.say(json: report) } else { report.say() }
         }
     }
 
-    private func apply() async throws -> WorkloadRecord {
-        let place = try place()
-        var said = try policy.over(Policy())
+    /// The workloads of a file that has several; `nil` for a policy.
+    private func workloads() throws -> [WorkloadsFile.Entry]? {
+        guard policy.file.count == 1, let file = policy.file.first, file != "-",
+            netns == nil, cgroup == nil
+        else { return nil }
+        let bytes = Array(try readFile(file).utf8)
+        guard try WorkloadsFile.isOne(bytes, named: file) else { return nil }
+        guard name == nil, policy.annotation.isEmpty, policy.address.isEmpty else {
+            throw ValidationError(
+                "\(file) has workloads of its own: say in it what --name, --annotation and "
+                    + "--address would")
+        }
+        return try WorkloadsFile.parse(bytes, named: file)
+    }
+
+    /// Applies all that can be applied.
+    private func apply(_ workloads: [WorkloadsFile.Entry]) async throws {
+        var reports: [WorkloadReport] = []
+        for workload in workloads {
+            do {
+                let place = try Self.place(workload.name, workload.netns, workload.cgroup)
+                let report = try await apply(place, workload.policy)
+                reports.append(report)
+                if !json { report.say() }
+            } catch {
+                Console.complain("swerve: \(workload.name): \(error)")
+            }
+        }
+        if json { try Console.say(json: reports) }
+        if reports.count < workloads.count { throw ExitCode.failure }
+    }
+
+    private func apply(
+        _ place: WorkloadPlace, _ policy: Policy
+    ) async throws -> WorkloadReport {
+        var said = policy
         let mode = mode ?? said.mode ?? .auto
         // The plan is whole whatever the mode, so that another mode can be chosen later.
         said.mode = nil
-        let own = try policy.address.isEmpty ? workload(at: place).addresses() : policy.address
+        let own =
+            try self.policy.address.isEmpty
+            ? workload(at: place).namespace.addresses() : self.policy.address
+        // To be refused here, where what is said can be named with its place.
         let plan = try said.resolved(ownAddresses: Set(own)).plan
-        return try await node.engine().apply(plan, mode, to: place)
+        if let agent = try agent.agent(of: node) {
+            return try agent.apply(place.id, place.wish(said, mode, own))
+        }
+        return WorkloadReport(try await node.engine().apply(plan, mode, to: place))
     }
 
     private func workload(at place: WorkloadPlace) throws -> Workload {
@@ -102,7 +147,12 @@ struct ApplyCommand: ParsableCommand {
     }
 
     private func place() throws -> WorkloadPlace {
-        let id = try name ?? defaultName()
+        try Self.place(try name ?? defaultName(), netns, cgroup)
+    }
+
+    private static func place(
+        _ id: Workload.ID, _ netns: String?, _ cgroup: String?
+    ) throws -> WorkloadPlace {
         do throws(StateError) {
             try StateStore.check(id)
         } catch {
@@ -132,11 +182,16 @@ struct RemoveCommand: ParsableCommand {
     var id: String
 
     @OptionGroup var node: NodeOptions
+    @OptionGroup var agent: AgentOptions
 
     func run() throws {
-        let (id, node) = (id, node)
+        let (id, node, agent) = (id, node, agent)
         try runInterruptibly(finishing: true) {
-            try await node.engine().remove(id)
+            if let agent = try agent.agent(of: node) {
+                try agent.remove(id)
+            } else {
+                try await node.engine().remove(id)
+            }
             Console.say("\(id): removed")
         }
     }
@@ -158,13 +213,35 @@ struct ModeCommand: ParsableCommand {
     var mode: PolicyMode
 
     @OptionGroup var node: NodeOptions
+    @OptionGroup var agent: AgentOptions
 
     func run() throws {
-        let (id, mode, node) = (id, mode, node)
+        let (id, mode, node, agent) = (id, mode, node, agent)
         try runInterruptibly(finishing: true) {
-            let record = try await node.engine().setMode(mode, of: id)
-            let mechanism = record.mechanism.map { "redirected by \($0)" } ?? "not redirected"
-            Console.say("\(id): \(mechanism) (\(record.reason))")
+            if let agent = try agent.agent(of: node) {
+                return try agent.setMode(mode.rawValue, of: id).say()
+            }
+            WorkloadReport(try await node.engine().setMode(mode, of: id)).say()
         }
+    }
+}
+
+extension WorkloadReport {
+    /// What became of it, in a line.
+    fileprivate func say() {
+        let mechanism = mechanism.map { "redirected by \($0)" } ?? "not redirected"
+        Console.say("\(id): \(mechanism) (\(reason))")
+    }
+}
+
+extension WorkloadPlace {
+    /// The same to be asked of the agent.
+    fileprivate func wish(_ policy: Policy, _ mode: PolicyMode, _ addresses: [IPAddress]) -> JSON {
+        JSON(members: [
+            "namespace": scope == .cgroup ? nil : .string(namespace),
+            "cgroup": cgroup.map(JSON.string), "policy": .string(PolicyFile.render(policy)),
+            "mode": .string(mode.rawValue),
+            "addresses": .array(addresses.map { .string("\($0)") }),
+        ])
     }
 }

@@ -7,7 +7,7 @@ internal import RedirectionEngine
 /// What the benchmarks have in common that measure one thing while another grows.
 struct SeriesOptions: ParsableArguments {
     @Option(help: "What redirects, with commas: ebpf,nft,legacy.")
-    var mechanisms = ListArgument<MechanismArgument>([.ebpf, .nft, .legacy])
+    var mechanisms = ListArgument<Mechanism>([.ebpf, .nft, .legacy])
 
     @Option(help: "How many rounds go through all of them.")
     var rounds = 9
@@ -24,14 +24,11 @@ struct SeriesOptions: ParsableArguments {
     func validate() throws {
         try checkCount("--rounds", rounds, 1...1000)
         try checkDuration(duration)
-        for mechanism in mechanisms.values where mechanism.mechanism == nil {
-            throw ValidationError("--mechanisms \(mechanism.rawValue): give ebpf, nft or legacy")
-        }
     }
 
     func run(_ growth: SeriesBench.Growth, _ counts: [Int]) throws -> Never {
         let bench = SeriesBench(
-            growth, counts, of: mechanisms.values.compactMap(\.mechanism), rounds: rounds,
+            growth, counts, of: mechanisms.values, rounds: rounds,
             duration: .seconds(duration), seed: seed)
         try runInterruptibly { [json] in
             let rows = try await bench.run(progress: ProgressLine.show)
@@ -41,18 +38,6 @@ struct SeriesOptions: ParsableArguments {
             } else {
                 Console.say(SeriesBench.Row.markdown(rows, of: growth))
             }
-        }
-    }
-}
-
-extension MechanismArgument {
-    /// The one it names, if it names one.
-    fileprivate var mechanism: Mechanism? {
-        switch self {
-        case .ebpf: .ebpf
-        case .nft: .nft
-        case .legacy: .legacy
-        case .auto, .none: nil
         }
     }
 }

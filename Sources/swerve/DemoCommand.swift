@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import CommandOptions
 internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
@@ -17,19 +18,18 @@ struct DemoCommand: ParsableCommand {
             """)
 
     @Option(help: "Show only this mechanism; may be repeated.")
-    var mechanism: [MechanismArgument] = [.ebpf, .nft, .legacy, .none]
+    var mechanism: [PolicyMode] = [.ebpf, .nft, .legacy, .none]
 
     @Option(help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
     var inbound: InboundMethod?
 
-    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
-    var maxFeatures: KernelVersion?
+    @OptionGroup var features: FeatureOptions
 
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        let ceiling = FeatureCeiling(maxFeatures)
+        let ceiling = features.ceiling
         let demo = Demo(
             json: json, inbound: inbound ?? .preferred(below: ceiling), ceiling: ceiling)
         let mechanisms = mechanism
@@ -62,7 +62,7 @@ private struct Demo: Sendable {
     let inbound: InboundMethod
     let ceiling: FeatureCeiling
 
-    func run(_ mechanism: MechanismArgument) async throws -> DemoRun {
+    func run(_ mechanism: PolicyMode) async throws -> DemoRun {
         announce(mechanism)
         var run = DemoRun(mechanism: mechanism.rawValue)
         let start = ContinuousClock.now
@@ -78,7 +78,7 @@ private struct Demo: Sendable {
         return run
     }
 
-    private func play(_ mechanism: MechanismArgument, _ run: inout DemoRun) async throws {
+    private func play(_ mechanism: PolicyMode, _ run: inout DemoRun) async throws {
         var configuration = LabConfiguration(mechanism.wish)
         configuration.inbound = inbound
         configuration.ceiling = ceiling
@@ -104,7 +104,7 @@ private struct Demo: Sendable {
         }
     }
 
-    private func announce(_ mechanism: MechanismArgument) {
+    private func announce(_ mechanism: PolicyMode) {
         guard !json else { return }
         let title = mechanism == .none ? "control run, redirection off" : mechanism.rawValue
         Console.say("\n== \(title) " + String(repeating: "=", count: max(0, 72 - title.count)))

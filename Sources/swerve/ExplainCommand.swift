@@ -2,7 +2,6 @@
 
 internal import ArgumentParser
 internal import Backends
-internal import Lab
 internal import RedirectionEngine
 internal import RedirectionModel
 
@@ -29,53 +28,14 @@ struct ExplainCommand: ParsableCommand {
         try runInterruptibly {
             let resolved = try subject.resolve()
             let explanation = await Explanation(
-                flow.flow(ownAddresses: resolved.ownAddresses), under: resolved)
+                flow.question.flow(ownAddresses: resolved.ownAddresses), under: resolved.plan,
+                in: resolved.workload, by: Backends.built.map(resolved.inspector))
             if json { try Console.say(json: explanation) } else { explanation.show() }
         }
     }
 }
 
-/// What `swerve explain` tells.
-struct Explanation: Encodable {
-    struct Backend: Encodable {
-        /// Whether the workload has what the answer speaks of.
-        enum State: String, Encodable {
-            case installed
-            /// Another plan is there, or this one with changes.
-            case differs
-            case absent
-            /// No workload was named, or what it has cannot be read.
-            case unknown
-        }
-
-        let mechanism: Mechanism
-        let state: State
-        /// The rules or entries that decide, the last being the one; `nil` when it refuses.
-        let deciders: [String]?
-        let refusal: String?
-    }
-
-    let flow: String
-    let verdict: String
-    let reason: String
-    let because: String
-    let backends: [Backend]
-
-    init(_ flow: Flow, under resolved: PlanArguments.Resolved) async {
-        let plan = resolved.plan
-        let verdict = plan.verdict(for: flow)
-        self.flow = flow.sentence
-        self.verdict = "\(verdict)"
-        reason = "\(verdict.reason)"
-        because = verdict.reason.meaning(plan.table(for: flow))
-        var backends: [Backend] = []
-        for mechanism in Backends.built {
-            let inspector = resolved.inspector(of: mechanism)
-            backends.append(await Backend(flow, under: resolved, inspector))
-        }
-        self.backends = backends
-    }
-
+extension Explanation {
     func show() {
         Console.say(flow)
         Console.say("\(verdict): \(because)\n")
@@ -87,39 +47,9 @@ struct Explanation: Encodable {
     }
 }
 
-extension Explanation.Backend {
-    init(
-        _ flow: Flow, under resolved: PlanArguments.Resolved, _ inspector: any PlanInspector
-    ) async {
-        mechanism = inspector.mechanism
-        state = await State(of: resolved, inspector)
-        do throws(RedirectionError) {
-            deciders = try inspector.deciders(on: flow, under: resolved.plan)
-            refusal = nil
-        } catch {
-            deciders = nil
-            refusal = "\(error)"
-        }
-    }
-}
-
 extension Explanation.Backend.State {
-    init(of resolved: PlanArguments.Resolved, _ inspector: any PlanInspector) async {
-        guard let workload = resolved.workload else {
-            self = .unknown
-            return
-        }
-        do throws(RedirectionError) {
-            let installed = try await inspector.installed(in: workload)
-            let planned = try inspector.render(resolved.plan)
-            self = installed.map { $0 == planned ? .installed : .differs } ?? .absent
-        } catch {
-            self = .unknown
-        }
-    }
-
     /// What a heading says of it.
-    var remark: String {
+    fileprivate var remark: String {
         switch self {
         case .installed: ", which the workload has"
         case .differs: ", but the workload has another plan: see swerve plan --diff"

@@ -48,27 +48,13 @@ struct FlowArguments: ParsableArguments {
         }
     }
 
-    /// The flow, of a workload with these addresses.
-    func flow(ownAddresses: Set<IPAddress>) -> Flow {
-        let family = to.address.family
-        let own =
-            to.address.isLoopback || to.address.isUnspecified
-            ? .loopback(family) : ownAddresses.sorted().first { $0.family == family }
-        let stranger = IPAddress(family == .ipv4 ? "192.0.2.1" : "2001:db8::1")
-        let source = (inbound ? stranger : own) ?? .loopback(family)
-        return Flow(
-            inbound ? .inbound : .outbound, `protocol`, from: from ?? Endpoint(source, 40_000),
-            to: to, owner: inbound ? nil : Owner(uid: uid, gid: gid ?? uid),
-            interface: interface)
-    }
-}
-
-extension Flow {
-    /// `outbound tcp 10.0.0.2:40000 -> 192.0.2.7:80 by eth0, uid 1000, gid 1000`.
-    var sentence: String {
-        let way = direction == .outbound ? "by" : "on"
-        let who = owner.map { ", uid \($0.uid), gid \($0.gid)" } ?? ""
-        return "\(direction.rawValue) \(`protocol`.rawValue) \(source) -> \(destination) "
-            + "\(way) \(interface)\(who)"
+    var question: FlowQuestion {
+        var question = FlowQuestion(inbound ? .inbound : .outbound, to: to)
+        question.protocol = `protocol`
+        question.from = from
+        question.uid = uid
+        question.gid = gid
+        question.interface = interface
+        return question
     }
 }

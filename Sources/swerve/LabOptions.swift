@@ -1,39 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import CommandOptions
 internal import EBPFBackend
 internal import Lab
 internal import RedirectionEngine
 internal import RedirectionModel
 
-enum MechanismArgument: String, ExpressibleByArgument, CaseIterable {
-    case ebpf, nft, legacy, auto, none
-
-    /// What to ask the engine for; `nil` is no redirection.
-    var wish: Wish? {
-        switch self {
-        case .ebpf: .exactly(.ebpf)
-        case .nft: .exactly(.nft)
-        case .legacy: .exactly(.legacy)
-        case .auto: .automatic
-        case .none: nil
-        }
-    }
-}
-
 extension InboundMethod: ExpressibleByArgument {}
-
-extension KernelVersion: ExpressibleByArgument {
-    package init?(argument: String) { self.init(release: argument) }
-}
 
 /// How to build a lab.
 struct LabOptions: ParsableArguments {
     @Option(
         help: """
-            What redirects: ebpf, nft, legacy, auto, or none for no redirection (default: auto).
+            What redirects: auto, ebpf, iptables, nft, legacy, or none for no redirection \
+            (default: auto).
             """)
-    var mechanism: MechanismArgument?
+    var mechanism: PolicyMode?
 
     @Option(help: "A policy file for all pods; its mode counts where --mechanism is not given.")
     var policy: String?
@@ -42,8 +25,7 @@ struct LabOptions: ParsableArguments {
         help: "How ebpf takes inbound connections: lookup (Linux 5.9), or tc (any kernel).")
     var inbound: InboundMethod?
 
-    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
-    var maxFeatures: KernelVersion?
+    @OptionGroup var features: FeatureOptions
 
     @Option(
         help: ArgumentHelp(
@@ -58,12 +40,12 @@ struct LabOptions: ParsableArguments {
 
     func configuration(_ purpose: LabIdentity.Purpose) throws -> LabConfiguration {
         var policy = try policy.map(readPolicy) ?? Policy()
-        let wish = mechanism.map(\.wish) ?? (policy.mode ?? .auto).wish
+        let wish = (mechanism ?? policy.mode ?? .auto).wish
         // Else the plan of a policy that says none would redirect nothing, by any mechanism.
         if mechanism != nil { policy.mode = nil }
         var configuration = LabConfiguration(wish)
         configuration.policy = policy
-        configuration.ceiling = FeatureCeiling(maxFeatures)
+        configuration.ceiling = features.ceiling
         configuration.inbound = inbound ?? .preferred(below: configuration.ceiling)
         configuration.sidecarCommand = sidecar
         configuration.purpose = purpose
@@ -98,10 +80,10 @@ struct LabOptions: ParsableArguments {
     var arguments: [String] {
         let options: [(String, String?)] = [
             ("--mechanism", mechanism?.rawValue), ("--policy", policy),
-            ("--inbound", inbound?.rawValue), ("--max-features", maxFeatures?.description),
-            ("--sidecar", sidecar),
+            ("--inbound", inbound?.rawValue), ("--sidecar", sidecar),
         ]
         return options.flatMap { name, value in value.map { [name, $0] } ?? [] }
+            + features.arguments
     }
 }
 

@@ -41,11 +41,13 @@ struct PlanArguments: ParsableArguments {
         let cgroup: Cgroup?
         /// How eBPF takes inbound connections: as in the lab, or the best way of this kernel.
         let inbound: InboundMethod
+        let features: FeatureCeiling
 
         var ownAddresses: Set<IPAddress> { plan.ownAddresses }
 
         func inspector(of mechanism: Mechanism) -> any PlanInspector {
-            Backends.inspector(of: mechanism, below: cgroup, inbound: inbound)
+            Backends.inspector(
+                of: mechanism, below: cgroup, inbound: inbound, below: features)
         }
     }
 
@@ -60,12 +62,13 @@ struct PlanArguments: ParsableArguments {
             let said = try policy.over(policy.file.isEmpty ? named?.policy ?? Policy() : Policy())
             let own =
                 try policy.address.isEmpty
-                ? named?.addresses ?? workload?.addresses() ?? [] : policy.address
+                ? named?.addresses ?? workload?.namespace.addresses() ?? [] : policy.address
             plan = try said.resolved(ownAddresses: Set(own)).plan
         }
         return Resolved(
             plan: plan, workload: workload, cgroup: named?.cgroup,
-            inbound: named?.inbound ?? .preferred)
+            inbound: named?.inbound ?? .preferred(below: node.features.ceiling),
+            features: node.features.ceiling)
     }
 }
 
@@ -90,7 +93,8 @@ struct NamedWorkload {
             workload = try record.place.open()
             mechanism = record.mechanism
             plan = record.plan
-            (policy, addresses, inbound) = (nil, nil, .preferred)
+            (policy, addresses) = (nil, nil)
+            inbound = .preferred(below: options.features.ceiling)
             cgroup = record.place.cgroup.map { Cgroup(path: $0) }
             return
         }
@@ -113,12 +117,6 @@ extension Workload {
     /// What lives in the namespace that `path` opens.
     init(at path: String) throws {
         self.init(id: path, namespace: try NetworkNamespace.named(path))
-    }
-
-    /// The addresses of its interfaces, loopback's not among them.
-    func addresses() throws(KernelError) -> [IPAddress] {
-        var links = try RouteNetlink.open(in: namespace)
-        return try links.addresses().map(\.address).filter { !$0.isLoopback }
     }
 }
 

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Backends
+internal import CommandOptions
 internal import EBPFBackend
 internal import Lab
 internal import LinuxKernel
@@ -19,10 +20,9 @@ struct ProbeCommand: ParsableCommand {
             """)
 
     @Option(help: "What to choose: auto, ebpf, iptables, nft or legacy.")
-    var mechanism = ProbedMode.auto
+    var mechanism = PolicyMode.auto
 
-    @Option(help: "Use no feature of the kernel's that is newer than this version: 5.4.")
-    var maxFeatures: KernelVersion?
+    @OptionGroup var features: FeatureOptions
 
     @Option(help: "The network namespace of a workload.")
     var netns: String?
@@ -48,34 +48,23 @@ struct ProbeCommand: ParsableCommand {
     private func probe() throws -> ProbeReport {
         let node = cgroupRoot.map(Cgroup.init(path:))
         let workload = try workload()
-        let ceiling = FeatureCeiling(maxFeatures)
         let others = Backends.others(around: workload, attachingTo: node)
-        return try ProbeReport(mechanism.wish, below: ceiling, beside: others) { mechanism in
-            guard mechanism == .ebpf, let workload else { return nil }
-            return EBPFBackend.obstacle(to: workload, below: ceiling)
+        return try ProbeReport(wish(), for: workload, below: features.ceiling, beside: others)
+    }
+
+    private func wish() throws -> Wish {
+        guard let wish = mechanism.wish else {
+            throw ValidationError("--mechanism none: for no redirection nothing is chosen")
         }
+        return wish
     }
 
     private func workload() throws -> Workload? {
         let cgroup = cgroup.map(Cgroup.init(path:))
-        guard netns != nil || cgroup != nil else { return nil }
-        let namespace = try netns.map { try NetworkNamespace.open($0) } ?? .current()
-        return Workload(id: netns ?? "here", namespace: namespace, cgroup: cgroup)
-    }
-}
-
-/// The modes of a policy for which something is chosen.
-enum ProbedMode: String, ExpressibleByArgument, CaseIterable {
-    case auto, ebpf, iptables, nft, legacy
-
-    var wish: Wish {
-        switch self {
-        case .auto: .automatic
-        case .ebpf: .exactly(.ebpf)
-        case .iptables: .oneOf([.nft, .legacy])
-        case .nft: .exactly(.nft)
-        case .legacy: .exactly(.legacy)
+        if let netns {
+            return Workload(id: netns, namespace: try .named(netns), cgroup: cgroup)
         }
+        return try cgroup.map { Workload(id: $0.path, cgroup: $0, in: try .current()) }
     }
 }
 
@@ -87,25 +76,10 @@ struct NoMechanism: Error, CustomStringConvertible {
 
 /// What `swerve probe` tells.
 struct ProbeReport: Encodable {
-    struct Feature: Encodable {
-        let mechanism: Mechanism
-        let feature: String
-        let since: String
-        let use: String
-        let isRequired: Bool
-        /// What stands in for it.
-        let replacement: String?
-        /// How it was found out.
-        let probe: String
-        /// `yes`, `no` or `unknown`.
-        let answer: String
-        let because: String?
-    }
-
     let kernel: String
     /// The newest kernel whose features were looked for.
     let maxFeatures: String?
-    let features: [Feature]
+    let features: [FeatureAnswer]
     /// What of others acts where we would.
     let others: [ForeignHook]
     /// What would be taken; `nil` when nothing can work.
@@ -114,16 +88,17 @@ struct ProbeReport: Encodable {
     let passedOver: [PassedOver]
 
     init(
-        _ wish: Wish, below ceiling: FeatureCeiling, beside others: [ForeignHook],
-        refusal: @escaping (Mechanism) -> String?
+        _ wish: Wish, for workload: Workload?, below ceiling: FeatureCeiling,
+        beside others: [ForeignHook]
     ) throws {
         kernel = try kernelRelease()
         maxFeatures = ceiling.version.map { "\($0)" }
-        features = Backends.assess(below: ceiling).flatMap { $0.features.map(Feature.init) }
+        features = Backends.assess(below: ceiling).flatMap { $0.features.map(FeatureAnswer.init) }
         self.others = others
         do {
             let choice = try Backends.choose(
-                wish, below: ceiling, beside: others, refusal: refusal)
+                wish, in: workload, inbound: .preferred(below: ceiling), below: ceiling,
+                beside: others)
             (self.choice, reason, passedOver) = (
                 choice.mechanism, choice.reason, choice.passedOver
             )
@@ -154,23 +129,5 @@ struct ProbeReport: Encodable {
 extension ChoiceError {
     fileprivate var passedOver: [PassedOver] {
         if case .nothingFits(let passedOver) = self { passedOver } else { [] }
-    }
-}
-
-extension ProbeReport.Feature {
-    fileprivate init(_ report: FeatureReport) {
-        let feature = report.feature
-        mechanism = feature.mechanism
-        self.feature = feature.name
-        since = feature.since
-        use = feature.use.filter { $0 != "`" }
-        isRequired = feature.isRequired
-        replacement = feature.replacement?.filter { $0 != "`" }
-        probe = feature.probe
-        switch report.answer {
-        case .yes: (answer, because) = ("yes", nil)
-        case .no(let reason): (answer, because) = ("no", reason)
-        case .unknown(let reason): (answer, because) = ("unknown", reason)
-        }
     }
 }

@@ -3,10 +3,13 @@
 internal import ArgumentParser
 internal import Backends
 internal import CommandOptions
+internal import EBPFBackend
 internal import LinuxKernel
 internal import Logging
 internal import NodeAgent
+internal import PolicyFile
 internal import RedirectionEngine
+internal import RedirectionModel
 
 #if canImport(Glibc)
 internal import Glibc
@@ -30,9 +33,10 @@ struct Swerved: ParsableCommand {
         commandName: "swerved",
         abstract: "Keeps every workload of this node redirected as it is recorded.",
         discussion: """
-            Recovers what was interrupted, then looks after rules, routes and programs. SIGTERM \
-            ends it, and leaves all redirection in place. Exit codes: 0 ended by a signal; 1 \
-            failed, the reason is on standard error; 2 wrong usage.
+            Recovers what was interrupted, then looks after rules, routes and programs, and does \
+            what the CNI plugin and operators ask at its socket (docs/agent.md). SIGTERM ends it, \
+            and leaves all redirection in place. Exit codes: 0 ended by a signal; 1 failed, the \
+            reason is on standard error; 2 wrong usage.
             """)
 
     @OptionGroup var options: NodeOptions
@@ -43,7 +47,34 @@ struct Swerved: ParsableCommand {
     @Option(help: "What to do about drift: repair or report.")
     var drift = DriftResponse.repair
 
+    @Option(
+        help: ArgumentHelp(
+            "Where to listen (default: agent.sock in the state directory).", valueName: "path"))
+    var socket: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Listen here too, for Flomesh's own CNI plugin, such as at /var/run/fsm-cni.sock.
+            """, valueName: "path"))
+    var flomeshSocket: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            The node's policy for pods (docs/policy.md); repeat it for layers, the nearest to the \
+            pod last. Without one, only pods are redirected that ask for it by annotation.
+            """, valueName: "file"))
+    var policy: [String] = []
+
+    @Option(help: "How to write the log: text or json, a line for each entry.")
+    var logFormat = LogFormat.text
+
     func validate() throws {
+        for (name, path) in [("--socket", socket), ("--flomesh-socket", flomeshSocket)] {
+            guard let path, !path.hasPrefix("/") else { continue }
+            throw ValidationError("\(name) \(path): give a path that begins with /")
+        }
         guard period >= 0.1, period <= 86_400 else {
             throw ValidationError("--period \(period): give 0.1 to 86400 seconds")
         }
@@ -51,13 +82,13 @@ struct Swerved: ParsableCommand {
 
     func run() throws {
         let signals = try SignalDescriptor.block([.interrupt, .terminate, .hangUp])
-        LoggingSystem.bootstrap(StreamLogHandler.standardError)
+        LoggingSystem.bootstrap(logFormat.handler)
         // A descriptor or two for each workload. Fewer may do; what cannot be opened then is told.
         _ = try? OpenFiles.raiseLimit()
         let node = try options.node()
         let agent = NodeAgent(
             state: node.state, NodeMechanisms(node), drift: drift, period: .seconds(period),
-            logger: Logger(label: "swerved"))
+            door: try door(of: node), logger: Logger(label: "swerved"))
         let task = Task.detached {
             do {
                 try await agent.run()
@@ -72,5 +103,48 @@ struct Swerved: ParsableCommand {
         // who pass a signal on send it twice, timeout(1) among them, so that is no failure.
         while try signals.next() == nil {}
         _exit(Outcome.success.rawValue)
+    }
+
+    private func door(of node: Node) throws -> Door {
+        var door = Door(
+            socket: socket ?? node.state + "/agent.sock", policy: NodePolicy(try layers()),
+            probe: { Backends.assess(below: node.features) },
+            inspectors: { workload in
+                Backends.built.map { mechanism in
+                    Backends.inspector(
+                        of: mechanism, below: workload.cgroup ?? node.cgroup,
+                        inbound: .preferred(below: node.features),
+                        below: node.features)
+                }
+            })
+        door.flomeshSocket = flomeshSocket
+        return door
+    }
+
+    private func layers() throws -> Policy? {
+        guard !policy.isEmpty else { return nil }
+        var layers = Policy()
+        for file in policy {
+            let text = try readFile(file)
+            layers = layers.overlaid(by: try PolicyFile.parse(Array(text.utf8), named: file))
+        }
+        return layers
+    }
+}
+
+/// How the log is written to standard error.
+enum LogFormat: String, CaseIterable, ExpressibleByArgument {
+    case text, json
+
+    var handler: @Sendable (String) -> any LogHandler {
+        switch self {
+        case .text: { StreamLogHandler.standardError(label: $0) }
+        case .json:
+            { label in
+                JSONLogHandler(label) { line in
+                    try? OwnedDescriptor(duplicating: 2).write(line + "\n")
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import AgentProtocol
+import AgentTestSupport
 import CNIPlugin
 import LinuxKernel
 import OrderedJSON

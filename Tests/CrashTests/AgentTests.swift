@@ -12,16 +12,12 @@ import Testing
     private static func agent(
         _ node: EngineNode, _ options: [String] = ["--period", "0.1"]
     ) throws -> RunningProgram {
-        let agent = try RunningProgram(
-            "swerved",
-            [
-                "--state-dir", node.state, "--pins", node.pins, "--cgroup-root", node.cgroup.path,
-            ] + options, joiningErrors: true)
+        let agent = try RunningProgram("swerved", node.options + options, joiningErrors: true)
         #expect(try agent.line(containing: "recovered") != nil)
         return agent
     }
 
-    private static func installed(_ node: EngineNode) async throws -> Bool {
+    private static func installed(_ node: EngineNode) throws -> Bool {
         try StockTool.run("nft", "list", "tables", in: node.pod.namespace).output
             .contains("inet swerve")
     }
@@ -41,19 +37,30 @@ import Testing
         #expect(result.status == 0, "\(result.output)")
     }
 
+    private static func end(_ agent: RunningProgram) throws {
+        try agent.terminate()
+        #expect(try agent.finish() == 0)
+    }
+
+    /// Runs `body` on a node whose pod is redirected by nft.
+    private static func onNode(_ body: (EngineNode) async throws -> Void) async throws {
+        try await EngineNode.with { node in
+            try apply(node)
+            try await body(node)
+            try remove(node)
+        }
+    }
+
     @Test(.timeLimit(.minutes(2)))
     func `rules that somebody flushed are back, and it is told`() async {
         await #expect(processExitsWith: .success) {
-            try await EngineNode.with { node in
-                try Self.apply(node)
+            try await Self.onNode { node in
                 let agent = try Self.agent(node)
                 try Self.flush(node)
                 #expect(try agent.line(containing: "web: nft: ") != nil)
                 #expect(try agent.line(containing: "web: nft repaired") != nil)
-                #expect(try await Self.installed(node))
-                try agent.terminate()
-                #expect(try agent.finish() == 0)
-                try Self.remove(node)
+                #expect(try Self.installed(node))
+                try Self.end(agent)
             }
         }
     }
@@ -61,18 +68,15 @@ import Testing
     @Test(.timeLimit(.minutes(2)))
     func `what the kernel tells of is repaired before the period is over`() async {
         await #expect(processExitsWith: .success) {
-            try await EngineNode.with { node in
-                try Self.apply(node)
+            try await Self.onNode { node in
                 // Longer than anybody here waits.
                 let agent = try Self.agent(node, ["--period", "3600"])
                 for _ in 0..<3 {
                     try Self.flush(node)
                     #expect(try agent.line(containing: "web: nft repaired") != nil)
                 }
-                #expect(try await Self.installed(node))
-                try agent.terminate()
-                #expect(try agent.finish() == 0)
-                try Self.remove(node)
+                #expect(try Self.installed(node))
+                try Self.end(agent)
             }
         }
     }
@@ -86,9 +90,8 @@ import Testing
                 try Self.apply(node)
                 try Self.flush(node)
                 #expect(try agent.line(containing: "web: nft repaired") != nil)
-                #expect(try await Self.installed(node))
-                try agent.terminate()
-                #expect(try agent.finish() == 0)
+                #expect(try Self.installed(node))
+                try Self.end(agent)
                 try Self.remove(node)
             }
         }
@@ -97,15 +100,12 @@ import Testing
     @Test(.timeLimit(.minutes(2)))
     func `drift that is to be reported is reported, and left`() async {
         await #expect(processExitsWith: .success) {
-            try await EngineNode.with { node in
-                try Self.apply(node)
+            try await Self.onNode { node in
                 let agent = try Self.agent(node, ["--period", "0.1", "--drift", "report"])
                 try Self.flush(node)
                 #expect(try agent.line(containing: "web: nft: ") != nil)
-                try agent.terminate()
-                #expect(try agent.finish() == 0)
-                #expect(try await !Self.installed(node))
-                try Self.remove(node)
+                try Self.end(agent)
+                #expect(try !Self.installed(node))
             }
         }
     }
@@ -113,22 +113,18 @@ import Testing
     @Test(.timeLimit(.minutes(2)))
     func `an agent that ends, in whatever way, leaves redirection as it is`() async {
         await #expect(processExitsWith: .success) {
-            try await EngineNode.with { node in
-                try Self.apply(node)
+            try await Self.onNode { node in
                 let first = try Self.agent(node)
-                try first.terminate()
-                #expect(try first.finish() == 0)
-                #expect(try await Self.installed(node))
+                try Self.end(first)
+                #expect(try Self.installed(node))
                 let second = try Self.agent(node)
                 try second.kill()
-                #expect(try await Self.installed(node))
+                #expect(try Self.installed(node))
                 // What is lost while there is no agent is there again once there is one.
                 try Self.flush(node)
                 let third = try Self.agent(node, ["--drift", "report"])
-                #expect(try await Self.installed(node))
-                try third.terminate()
-                #expect(try third.finish() == 0)
-                try Self.remove(node)
+                #expect(try Self.installed(node))
+                try Self.end(third)
             }
         }
     }
@@ -146,9 +142,8 @@ import Testing
                 try Self.flush(node)
                 #expect(try agent.line(containing: "web: nft repaired") != nil)
                 try Self.remove(node)
-                #expect(try await !Self.installed(node))
-                try agent.terminate()
-                #expect(try agent.finish() == 0)
+                #expect(try !Self.installed(node))
+                try Self.end(agent)
             }
         }
     }

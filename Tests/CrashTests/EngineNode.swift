@@ -13,6 +13,8 @@ struct EngineNode: Sendable {
     let pod: TestPod
     let cgroup: Cgroup
     let directory: String
+    /// The newest kernel whose features are used.
+    let ceiling: KernelVersion?
 
     var state: String { directory + "/state" }
     var pins: String { directory + "/bpf/swerve" }
@@ -41,16 +43,20 @@ struct EngineNode: Sendable {
     /// Makes a node, runs `body`, and removes it all.
     ///
     /// For an exit test: the process lives in the node's cgroup meanwhile.
-    static func with(_ body: (EngineNode) async throws -> Void) async throws {
+    static func with(
+        below ceiling: KernelVersion? = nil, _ body: (EngineNode) async throws -> Void
+    ) async throws {
         do {
-            try await inTestCgroup(body)
+            try await inTestCgroup(ceiling, body)
         } catch {
             // Thrown on, it would be told without its words.
             Issue.record("\(error)")
         }
     }
 
-    private static func inTestCgroup(_ body: (EngineNode) async throws -> Void) async throws {
+    private static func inTestCgroup(
+        _ ceiling: KernelVersion?, _ body: (EngineNode) async throws -> Void
+    ) async throws {
         try await withTestCgroup { cgroup in
             let directory = "/tmp/swerve-node-\(UInt64.random(in: 0 ... .max))"
             let files = FileManager.default
@@ -61,7 +67,8 @@ struct EngineNode: Sendable {
                 "mount", "-t", "bpf", "bpf", directory + "/bpf", in: .current())
             #expect(mount.status == 0, "\(mount.output)")
             let pod = try TestPod.create("web")
-            let node = EngineNode(pod: pod, cgroup: cgroup, directory: directory)
+            let node = EngineNode(
+                pod: pod, cgroup: cgroup, directory: directory, ceiling: ceiling)
             for name in PlanName.allCases {
                 try JSONEncoder().encode(node.plan(name))
                     .write(to: URL(filePath: node.planFile(name)))
@@ -99,7 +106,16 @@ struct EngineNode: Sendable {
 
     /// The command line of a process that does `words`; see `EngineHost`.
     func arguments(_ words: [String]) throws -> [String] {
-        try [state, pins, cgroup.path, lockFile, namespace] + words
+        let features = ceiling.map { "\($0)" } ?? "all"
+        let own = try #require(pod.workload.cgroup).path
+        return try [state, pins, cgroup.path, lockFile, features, namespace, own] + words
+    }
+
+    /// The options of this build's programs.
+    var options: [String] {
+        [
+            "--state-dir", state, "--pins", pins, "--cgroup-root", cgroup.path,
+        ] + (ceiling.map { ["--max-features", "\($0)"] } ?? [])
     }
 
     /// Runs a process to its end; the status is 128 + 9 where it killed itself.
@@ -136,9 +152,9 @@ struct Leavings: Equatable {
             }
         }
         qdiscs = try StockTool.run("tc", "qdisc", "show", in: namespace).output
-        programs = try StockTool.run(
-            "bpftool", "cgroup", "show", node.cgroup.path, in: .current()
-        ).output
+        programs = try [node.cgroup, node.pod.workload.cgroup].compactMap(\.self).map { cgroup in
+            try StockTool.run("bpftool", "cgroup", "show", cgroup.path, in: .current()).output
+        }.joined()
         pins = try StockTool.run(
             "find", node.directory + "/bpf", "-mindepth", "1", "-type", "f", in: .current()
         ).output.split(separator: "\n").map(String.init).sorted()

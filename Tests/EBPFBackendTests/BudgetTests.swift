@@ -12,16 +12,23 @@ import Testing
 @Suite(.requiresKernel) struct BudgetTests {
     @Test(.timeLimit(.minutes(5)))
     func `every program stays within its budget`() async throws {
+        let result = await #expect(
+            processExitsWith: .success, observing: [\.standardOutputContent]
+        ) {
+            try await withTestCgroup { try await Self.weigh(on: $0) }
+        }
+        print(String(decoding: result?.standardOutputContent ?? [], as: UTF8.self))
+    }
+
+    private static func weigh(on cgroup: Cgroup) async throws {
         var walked: [String: Int] = [:]
-        try await withTestCgroup { cgroup in
-            for variant in Self.variants {
-                for report in try await Self.reports(variant, on: cgroup) {
-                    let name = report.name + variant.suffix(of: report.name)
-                    walked[name] = max(walked[name] ?? 0, report.verifiedInstructions)
-                }
+        for variant in variants {
+            for report in try await reports(variant, on: cgroup) {
+                let name = report.name + variant.suffix(of: report.name)
+                walked[name] = max(walked[name] ?? 0, report.verifiedInstructions)
             }
         }
-        let budget = try Self.budget()
+        let budget = try budget()
         for (name, count) in walked.sorted(by: { $0.key < $1.key }) {
             let limit = budget[name] ?? 0
             print("verifier: \(name) walked \(count) of \(limit)")

@@ -15,14 +15,14 @@ import Testing
     /// What somebody does, and which part of the kernel is then said to be amiss.
     enum Mischief: String, CaseIterable, Codable {
         case detachesConnect, detachesLookup, unpinsLink, unpinsMap, deletesEntry, changesEntry
-        case changesPorts, deletesCounts, removesRouting
+        case changesPorts, deletesCounts, removesRouting, removesReturn
 
         var part: KernelPart {
             switch self {
             case .detachesConnect, .detachesLookup: .program
             case .unpinsLink, .unpinsMap: .pin
             case .deletesEntry, .changesEntry, .changesPorts, .deletesCounts: .entries
-            case .removesRouting: .routing
+            case .removesRouting, .removesReturn: .routing
             }
         }
     }
@@ -123,5 +123,8 @@ private func make(_ mischief: DriftTests.Mischief, _ world: PinnedWorld) throws 
     case .deletesCounts: try map("swerve_counts").delete(key)
     case .removesRouting:
         try TransparentRouting.remove(from: world.pod.namespace, for: .programs)
+    case .removesReturn:
+        let words = ["ip", "-6", "route", "del", "local", "::1", "dev", "eth0", "table", "local"]
+        #expect(try StockTool.run(words, in: world.pod.namespace).status == 0)
     }
 }

@@ -33,7 +33,7 @@ import Testing
                 let (node, namespace) = (world.node, world.pod.namespace)
                 let inside = try await sweeper.remains(in: namespace, named: "pod")
                 let parts: Set<KernelPart> =
-                    method == .socketLookup ? [.program, .routing] : [.program, .qdisc]
+                    method == .socketLookup ? [.program, .routing] : [.program, .qdisc, .routing]
                 #expect(Set(inside.map(\.part)) == parts, "\(inside)")
                 let outside = try await sweeper.remains(on: node)
                 #expect(Set(outside.map(\.part)) == [.program, .pin], "\(outside)")

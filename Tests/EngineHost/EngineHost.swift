@@ -9,25 +9,28 @@ import Synchronization
 
 /// A process that runs the engine with the mechanisms of this build, and kills itself when told to.
 ///
-///     EngineHost STATE PINS CGROUP LOCK NETNS WORD...
+///     EngineHost STATE PINS CGROUP LOCK FEATURES NETNS OWN-CGROUP WORD...
 ///
-/// The words are done in order: `apply MODE FILE`, `mode MODE`, `remove`, `recover`, `reconcile`,
+/// FEATURES is the newest kernel whose features are used, or `all`. The words are done in order: `apply MODE FILE`, `mode MODE`, `remove`, `recover`, `reconcile`,
 /// `report` (JSON on standard output), `wait` (for the end of standard input), and `arm N`: the Nth
 /// step from here is the last thing this process ever does.
 @main
 enum EngineHost {
     static func main() async throws {
         var words = CommandLine.arguments.dropFirst()[...]
-        guard words.count > 5 else { throw Usage.tooFewWords }
+        guard words.count > 7 else { throw Usage.tooFewWords }
         let (state, pins, cgroup) = (words.removeFirst(), words.removeFirst(), words.removeFirst())
-        let (lockFile, netns) = (words.removeFirst(), words.removeFirst())
-        let node = Node(cgroup: Cgroup(path: cgroup), pins: pins, state: state)
+        let (lockFile, features) = (words.removeFirst(), words.removeFirst())
+        let (netns, own) = (words.removeFirst(), words.removeFirst())
+        let node = Node(
+            cgroup: Cgroup(path: cgroup), pins: pins, state: state,
+            below: FeatureCeiling(KernelVersion(release: features)))
         let fuse = Fuse()
         let host = Host(
             engine: Engine(
                 state: state, NodeMechanisms(node, lockFile: lockFile),
                 hooks: Engine.Hooks(step: { _ in fuse.burn() })),
-            place: WorkloadPlace(id: "web", namespace: netns), fuse: fuse)
+            place: WorkloadPlace(id: "web", namespace: netns, cgroup: own), fuse: fuse)
         while let word = words.popFirst() { try await host.run(word, &words) }
         print("\(fuse.steps) steps")
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Foundation
 import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
@@ -49,6 +50,42 @@ import Testing
                         let inward = try pod.namespace.connect(
                             to: Endpoint(.loopback(family), 9090), as: owner)
                         #expect(try local.accept().peerEndpoint() == inward.localEndpoint())
+                    }
+                }
+            }
+        }
+    }
+
+    /// To the kernel, where it answers for a socket that is gone, `::1` is an address of one link.
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
+    func `the sidecar is told that its client is gone`(_ subject: Subject) async {
+        await #expect(processExitsWith: .success) { [subject] in
+            try await withRedirectedPod(by: subject) { pod, _ in
+                for family in AddressFamily.allCases {
+                    let sidecar = try pod.namespace.listen(family, 15001, as: .sidecar)
+                    let destination = Endpoint(pod.peerAddress(family), 8080)
+                    func acceptAndLeave() throws -> Socket {
+                        let client = try pod.namespace.connect(to: destination)
+                        let accepted = try sidecar.accept()
+                        try client.finishSending()
+                        return accepted
+                    }
+                    do { #expect(try acceptAndLeave().receiveAll() == "") }
+                    // Its last FIN is acknowledged: nothing of it stays.
+                    try waitUntil {
+                        try !ConnectedSocket.all(in: pod.namespace).contains {
+                            $0.local.port == 15001
+                        }
+                    }
+                    let accepted = try acceptAndLeave()
+                    #expect(try accepted.receiveAll() == "")
+                    try waitUntil {
+                        do throws(KernelError) {
+                            try accepted.send("to nobody")
+                            return false
+                        } catch {
+                            return error.errno == .brokenPipe || error.errno == .connectionReset
+                        }
                     }
                 }
             }
@@ -268,4 +305,13 @@ import Testing
             }
         }
     }
+}
+
+/// Waits for a condition, for as long as a minute.
+private func waitUntil(_ condition: () throws -> Bool) throws {
+    for _ in 0..<6000 {
+        if try condition() { return }
+        Thread.sleep(forTimeInterval: 0.01)
+    }
+    throw KernelError("wait for a condition", .timedOut)
 }

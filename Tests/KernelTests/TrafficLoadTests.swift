@@ -10,8 +10,7 @@ import Testing
 
 /// The load that switches are judged by: it finds nothing where nothing is wrong, and each mistake.
 @Suite(.requiresKernel, .serialized) struct TrafficLoadTests {
-    // By attachment it does not begin: docs/roadmap.md.
-    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases.filter { $0 != .attachment })
+    @Test(.timeLimit(.minutes(5)), arguments: Subject.allCases)
     func `traffic through a mechanism that is left alone has no faults`(_ subject: Subject) async {
         await #expect(processExitsWith: .success) { [subject] in
             try await withRedirectedPod(by: subject, Self.leaveAlone)

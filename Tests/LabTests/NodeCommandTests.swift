@@ -143,6 +143,17 @@ struct NodeCommandTests {
         #expect(try swerve("status").output == "no workload is on record\n")
     }
 
+    @Test func `what a cgroup cannot have is said before anything is made`() throws {
+        let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
+        defer { try? cgroup.remove() }
+        let auto = try swerve("apply", "-f", "POLICY", "--cgroup", cgroup.path)
+        #expect(auto.status == 1)
+        #expect(auto.error.contains("inbound redirection of a workload that is a cgroup"))
+        #expect(auto.error.contains("it goes by network namespaces, not cgroups"))
+        #expect(!FileManager.default.fileExists(atPath: directory.path + "/pins"))
+        #expect(try status().isEmpty)
+    }
+
     @Test func `a cleanup lists, removes, and looks again`() throws {
         let foreign = try StockTool.run("nft", "add", "table", "inet", "others", in: pod.namespace)
         #expect(foreign.status == 0)

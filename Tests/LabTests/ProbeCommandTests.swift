@@ -8,6 +8,10 @@ import Testing
 
 @testable import Lab
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// `swerve probe` on kernels that are not what they seem.
 @Suite(.requiresKernel, .timeLimit(.minutes(2))) struct ProbeCommandTests {
     private struct Report: Decodable {
@@ -95,9 +99,27 @@ import Testing
         #expect(named.error.contains("nothing newer than Linux 5.2 is used here"))
     }
 
-    @Test func `a mode that is no mode is wrong usage`() throws {
+    @Test func `what the workload does not allow is not chosen`() throws {
+        let cgroup = try Cgroup.createUnique(prefix: "swerve-test")
+        defer { try? cgroup.remove() }
+        let workload = ["--cgroup", cgroup.path]
+        #expect(try probe(workload).report.choice == .ebpf)
+        let rules = try probe(workload + ["--mechanism", "iptables"])
+        #expect(rules.status == 1)
+        #expect(rules.report.passedOver.map(\.mechanism) == [.nft, .legacy])
+        #expect(rules.error.contains("it goes by network namespaces, not cgroups"))
+        let pod = try TestPod.create()
+        let netns = "/proc/\(getpid())/fd/\(pod.namespace.rawDescriptor)"
+        let old = try probe(["--netns", netns, "--max-features", "5.4", "--mechanism", "ebpf"])
+        #expect(old.status == 1)
+        #expect(old.error.contains("the workload's cgroup must be known"))
+    }
+
+    @Test(arguments: ["magic", "none"])
+    func `a mode for which nothing is chosen is wrong usage`(_ mode: String) throws {
         let result = try LabTestSupport.swerve(
-            ["probe", "--mechanism", "magic"], runtime: "/nonexistent")
+            ["probe", "--mechanism", mode], runtime: "/nonexistent")
         #expect(result.status == 2)
+        #expect(result.error.contains(mode))
     }
 }

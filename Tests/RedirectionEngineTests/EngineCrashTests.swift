@@ -19,7 +19,22 @@ import Testing
         case off = "no redirection"
         case removal = "a removal"
 
-        /// The modes and plans the workload may have at the end, whole.
+        typealias Carried = (mechanism: Mechanism?, plan: RedirectionPlan)
+
+        /// What the record says before; `nil` for no record.
+        func old(_ web: TestWorkload) -> Carried? { self == .first ? nil : (.ebpf, web.plan) }
+
+        /// What the record says once it is done.
+        func new(_ web: TestWorkload) -> Carried? {
+            switch self {
+            case .first: (.ebpf, web.plan)
+            case .plan: (.ebpf, web.otherPlan)
+            case .mechanism, .lingering: (.nft, web.plan)
+            case .off: (nil, web.plan)
+            case .removal: nil
+            }
+        }
+
         func start(_ engine: Engine, _ web: TestWorkload) async throws {
             guard self != .first else { return }
             try await engine.apply(web.plan, .ebpf, to: web.place)
@@ -55,15 +70,25 @@ import Testing
         try await work.carryOut(engine, web)
         let worlds = crashed.withLock { $0 } + [try world.copy()]
         #expect(worlds.count > 4)
-        for found in worlds { try await Self.converges(found, web, work) }
+        for (step, found) in worlds.enumerated() {
+            if work.old(web)?.mechanism != nil, work.new(web)?.mechanism != nil {
+                #expect(try await found.isRedirected(web), "step \(step)")
+            }
+            // The first step is to write down what is begun.
+            let wanted = step == 0 ? work.old(web) : work.new(web)
+            try await Self.converges(found, web, work, to: wanted)
+        }
     }
 
     private static func converges(
-        _ world: EngineWorld, _ web: TestWorkload, _ work: Work
+        _ world: EngineWorld, _ web: TestWorkload, _ work: Work, to wanted: Work.Carried?
     ) async throws {
         let engine = world.engine()
         #expect(await engine.recover() == [:])
         let records = engine.list().records
+        #expect(records.count == (wanted == nil ? 0 : 1))
+        #expect(records.first?.mechanism == wanted?.mechanism)
+        #expect(records.first?.plan == wanted?.plan)
         #expect(world.files == records.map { "workloads/\($0.id).json" })
         let lingers = world.kernel.holders(of: "web").subtracting(records.flatMap(\.touched))
         #expect(lingers == [])

@@ -34,7 +34,8 @@ final class EngineWorld: Sendable {
         _ step: @escaping @Sendable (EngineStep) -> Void = { _ in }
     ) -> Engine {
         Engine(
-            state: state, MemoryMechanisms(kernel, refusing: refusing, strays), drift: drift,
+            state: state, InMemoryMechanisms(kernel, refusing: refusing, strays: strays),
+            drift: drift,
             patience: patience,
             hooks: Engine.Hooks(
                 event: { event in self.events.withLock { $0.append(event) } }, step: step))
@@ -55,62 +56,19 @@ final class EngineWorld: Sendable {
         try await InMemoryBackend(as: mechanism, in: kernel).installed(in: workload.workload)
     }
 
+    /// Whether any mechanism redirects new connections of the workload.
+    func isRedirected(_ workload: TestWorkload) async throws -> Bool {
+        for mechanism in Mechanism.allCases {
+            if try await installed(mechanism, workload) != nil { return true }
+        }
+        return false
+    }
+
     /// What is on disk, but for locks.
     var files: [String] {
         ["workloads", "journal"].flatMap { part in
             Directory(path: state + "/" + part).names().map { "\(part)/\($0)" }
         }
-    }
-}
-
-/// Mechanisms in memory; those in `refusing` are missing something.
-private struct MemoryMechanisms: MechanismSource {
-    let kernel: InMemoryKernel
-    let backends: [Mechanism: InMemoryBackend]
-    let refusing: Set<Mechanism>
-    let strays: Set<Workload.ID>
-
-    init(_ kernel: InMemoryKernel, refusing: Set<Mechanism>, _ strays: Set<Workload.ID>) {
-        self.strays = strays
-        backends = Dictionary(
-            uniqueKeysWithValues: Mechanism.allCases.map {
-                ($0, InMemoryBackend(as: $0, in: kernel))
-            })
-        self.kernel = kernel
-        self.refusing = refusing
-    }
-
-    func choose(
-        _ wish: Wish, for plan: RedirectionPlan, in workload: Workload
-    ) async throws(EngineError) -> Choice {
-        let assessments = Mechanism.allCases.map { mechanism in
-            Assessment(
-                mechanism,
-                refusing.contains(mechanism)
-                    ? [report("luck", since: "9.9", .no("none"))]
-                    : [])
-        }
-        do throws(ChoiceError) {
-            return try RedirectionEngine.choose(
-                wish, among: assessments, on: KernelVersion(6, 1))
-        } catch {
-            throw .choice(error)
-        }
-    }
-
-    func backend(
-        _ mechanism: Mechanism
-    ) async throws(RedirectionError) -> any RedirectionBackend {
-        guard let backend = backends[mechanism] else {
-            throw .unsupported(feature: "\(mechanism)", because: "there is none")
-        }
-        return backend
-    }
-
-    func letGo() async {}
-
-    func forget(allBut workloads: [Workload]) async throws(RedirectionError) -> [String] {
-        kernel.forget(allBut: Set(workloads.map(\.id)), sparing: strays)
     }
 }
 

@@ -119,13 +119,25 @@ extension Engine {
     private func removeAll(
         _ record: WorkloadRecord, from workload: Workload
     ) async throws(EngineError) {
+        let backends = try await backends(record.touched)
         try await backend { () async throws(RedirectionError) in
-            for mechanism in record.touched.sorted(by: { $0.rawValue < $1.rawValue }) {
-                try await mechanisms.backend(mechanism).remove(from: workload)
-            }
+            for backend in backends { try await backend.remove(from: workload) }
         }
         hooks.step(.state("forget the record of \(record.id)"))
         try state { () throws(StateError) in try store.forget(record.id) }
+    }
+
+    func backends(
+        _ wanted: Set<Mechanism>
+    ) async throws(EngineError) -> [any RedirectionBackend] {
+        var made: [any RedirectionBackend] = []
+        for mechanism in wanted.sorted(by: { $0.rawValue < $1.rawValue }) {
+            made.append(
+                try await backend { () async throws(RedirectionError) in
+                    try await mechanisms.backend(mechanism)
+                })
+        }
+        return made
     }
 
     /// Forgets a workload whose namespace or cgroup is gone, with everything in them.

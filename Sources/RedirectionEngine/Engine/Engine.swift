@@ -58,7 +58,8 @@ package actor Engine {
     /// this throws, what was there before is there.
     @discardableResult
     package func apply(
-        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace
+        _ plan: RedirectionPlan, _ mode: PolicyMode, to place: WorkloadPlace,
+        labels: [String: String]? = nil
     ) async throws(EngineError) -> WorkloadRecord {
         try await exclusively(place.id) { () async throws(EngineError) in
             let workload = try open(place)
@@ -75,9 +76,11 @@ package actor Engine {
                 old = nil
             }
             let choice = try await choose(mode, plan, workload)
+            // Right before it is written down: nobody else of this process comes in between.
+            try refuseOverlap(workload, identity)
             let record = WorkloadRecord(
                 place, identity, mode: mode, plan: plan, choice: choice,
-                touched: old?.touched ?? [])
+                touched: old?.touched ?? [], labels: labels)
             return try await replace(old, with: record, in: workload)
         }
     }
@@ -105,6 +108,8 @@ package actor Engine {
             try await settle(id)
             let record = try known(id)
             guard let workload = try reach(record) else { return try await forget(record) }
+            // Who cannot remove all of it does not begin.
+            _ = try await backends(record.touched)
             try await carryOut(.remove(record: record), in: workload)
         }
     }

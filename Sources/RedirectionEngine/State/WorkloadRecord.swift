@@ -15,6 +15,8 @@ package struct WorkloadRecord: Hashable, Sendable, Codable, Identifiable {
     package var plan: RedirectionPlan
     /// What carries the plan out, and why it is that; `nil` when nothing is redirected.
     package private(set) var choice: Choice?
+    /// What whoever asked knows the workload by; nothing to the engine.
+    package var labels: [String: String]?
     /// Every mechanism that may have something in the kernel for the workload.
     package var touched: Set<Mechanism>
     /// How the kernel differed when it was last looked at.
@@ -37,8 +39,10 @@ package struct WorkloadRecord: Hashable, Sendable, Codable, Identifiable {
 
     package init(
         _ place: WorkloadPlace, _ identity: WorkloadIdentity, mode: PolicyMode,
-        plan: RedirectionPlan, choice: Choice?, touched: Set<Mechanism> = []
+        plan: RedirectionPlan, choice: Choice?, touched: Set<Mechanism> = [],
+        labels: [String: String]? = nil
     ) {
+        self.labels = labels
         self.place = place
         self.identity = identity
         self.mode = mode

@@ -3,6 +3,7 @@
 internal import LibBPF
 internal import LinuxKernel
 package import RedirectionEngine
+package import RedirectionModel
 internal import SystemPackage
 
 extension EBPFBackend {
@@ -18,13 +19,37 @@ extension EBPFBackend {
     /// What the mechanism uses of the kernel.
     package static var features: [Feature] { rows.map(\.feature) }
 
-    /// Why the mechanism cannot have the workload on this kernel, or `nil`.
+    /// Why the mechanism cannot have the workload on this kernel, whatever the plan is or with
+    /// this one; `nil` where nothing is in the way.
     package static func obstacle(
-        to workload: Workload, below ceiling: FeatureCeiling = .none
+        to plan: RedirectionPlan? = nil, in workload: Workload,
+        below ceiling: FeatureCeiling = .none
     ) -> String? {
-        let isEnough =
-            workload.cgroup != nil || IdentityMethod.preferred(below: ceiling) == .namespace
-        return isEnough ? nil : "without netns cookies, the workload's cgroup must be known"
+        if workload.cgroup == nil, IdentityMethod.preferred(below: ceiling) == .attachment {
+            return "without netns cookies, the workload's cgroup must be known"
+        }
+        return plan?.partCgroupsCannotHave(workload).map { part in
+            "\(RedirectionError.inexpressible(part: part, mechanism: .ebpf))"
+        }
+    }
+
+    /// Which of its ways the mechanism goes in a workload, for people; `nil` is any pod.
+    package static func manner(
+        of workload: Workload?, _ inbound: InboundMethod, below ceiling: FeatureCeiling
+    ) -> String {
+        let isCgroup = workload?.scope == .cgroup
+        let identity: IdentityMethod = isCgroup ? .attachment : .preferred(below: ceiling)
+        let known =
+            switch identity {
+            case .namespace: "sockets known by their network namespace"
+            case .attachment: "sockets known by the cgroup that programs are attached to"
+            }
+        // What arrives is of no cgroup.
+        guard !isCgroup else { return known }
+        switch inbound.permitted(below: ceiling) {
+        case .socketLookup: return known + ", inbound by socket lookup"
+        case .trafficControl: return known + ", inbound by tc"
+        }
     }
 
     /// How the cgroups begin that an assessment makes.
@@ -32,7 +57,7 @@ extension EBPFBackend {
 
     private static var rows: [Row] {
         baseRows + identityRows + outboundRows + lookupRows + originRows + inboundRows + ownerRows
-            + listRows
+            + listRows + retirementRows
     }
 
     private static var baseRows: [Row] {
@@ -164,6 +189,16 @@ extension EBPFBackend {
         ]
     }
 
+    private static var retirementRows: [Row] {
+        [
+            Row(
+                "sock_diag", "3.3", "retiring: connections that need the programs still",
+                .socketTable,
+                without: "what is kept for old connections stays until `swerve remove`",
+                after: [], tests: ["RetirementTests"])
+        ]
+    }
+
     private static let redirection = ["RedirectionTests"]
 }
 
@@ -194,6 +229,7 @@ private enum Question {
     case link
     case exactOwner
     case namespaceCookie
+    case socketTable
     case program(BPFProgramType, BPFAttachType)
     case helper(BPFHelper, BPFProgramType, BPFAttachType)
     case map(BPFMapType)
@@ -211,7 +247,12 @@ private enum Question {
                 try BPFLink.create(program, on: cgroup, .connect4)
             }
         case .exactOwner: ProgramLoader.probeExactOwner().probeAnswer
-        case .namespaceCookie: Self.askCookie()
+        case .namespaceCookie:
+            ProbeAnswer { () throws(KernelError) in _ = try NetworkNamespace.current().cookie() }
+        case .socketTable:
+            ProbeAnswer { () throws(KernelError) in
+                _ = try ConnectedSocket.all(in: try .create())
+            }
         case .program(let type, let attachType): BPFProbe.program(type, attachType).probeAnswer
         case .helper(let helper, let type, let attachType):
             BPFProbe.helper(helper, in: type, attachType).probeAnswer
@@ -227,6 +268,7 @@ private enum Question {
         case .attachment, .link: "attaching a program that does nothing to a cgroup made for it"
         case .exactOwner: "loading the programs that use it"
         case .namespaceCookie: "asking for ours"
+        case .socketTable: "listing those of an empty namespace"
         case .program: "loading the smallest program for the hook"
         case .helper: "loading a program that calls it: the verifier says whether it knows it"
         case .map: "making a map"
@@ -239,17 +281,6 @@ private enum Question {
             return .yes
         } catch  where error.errno == .noSuchFileOrDirectory {
             return .no("none is mounted")
-        } catch {
-            return .unknown("\(error)")
-        }
-    }
-
-    private static func askCookie() -> ProbeAnswer {
-        do throws(KernelError) {
-            _ = try NetworkNamespace.current().cookie()
-            return .yes
-        } catch  where error.errno == .protocolNotAvailable {
-            return .no("\(error)")
         } catch {
             return .unknown("\(error)")
         }

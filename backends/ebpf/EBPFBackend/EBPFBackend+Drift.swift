@@ -108,21 +108,4 @@ extension EBPFBackend {
         }
         return drift
     }
-
-    // MARK: Routing
-
-    private func routingDrift(
-        _ plan: RedirectionPlan, _ namespace: NetworkNamespace
-    ) throws(KernelError) -> [Drift] {
-        let found = try TransparentRouting.installed(in: namespace, for: .programs)
-        guard found != plan.transparentRouting else { return [] }
-        guard let wanted = plan.transparentRouting else {
-            return [Drift(.changed, .routing, "there is routing that the plan does not need")]
-        }
-        return [
-            Drift(
-                found == nil ? .missing : .changed, .routing,
-                "mark \(wanted.mark) is not routed by table \(wanted.table)")
-        ]
-    }
 }

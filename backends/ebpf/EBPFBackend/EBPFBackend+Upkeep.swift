@@ -89,14 +89,21 @@ extension EBPFBackend {
     package func occupancy() throws(RedirectionError) -> [String: Int] {
         try during("count map entries") { () throws(KernelError) in
             var counts: [String: Int] = [:]
-            for map in [
-                node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
-                node.flows, node.counts,
-            ] + [node.listeners].compactMap(\.self) {
-                counts[map.name] = try map.count()
-            }
+            for map in fillingMaps { counts[map.name] = try map.count() }
             return counts
         }
+    }
+
+    /// How many entries the same maps have room for.
+    package var capacities: [String: Int] {
+        Dictionary(fillingMaps.map { ($0.name, $0.maxEntries) }) { $1 }
+    }
+
+    private var fillingMaps: [BPFMap] {
+        [
+            node.pods, node.portSets, node.networkSets, node.owners, node.handshakes,
+            node.flows, node.counts,
+        ] + [node.listeners].compactMap(\.self)
     }
 
     /// What went wrong so far, by the names of swerve_abi.h.

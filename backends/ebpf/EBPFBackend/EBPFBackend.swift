@@ -148,7 +148,7 @@ package actor EBPFBackend: RedirectionBackend {
                     inbound, podKey: key, to: workload.namespace, node, replacing: old?.inbound)
             }
             try adoptListeners(on: port, key, workload)
-            try installRouting(plan.transparentRouting, in: workload)
+            try installRouting(plan, in: workload)
             if old?.set == nil, workload.scope == .namespace {
                 // Where NAT was before: its ended connections hold ports that ours may get.
                 try? ConnectionTracking.forgetEnded(
@@ -192,7 +192,7 @@ package actor EBPFBackend: RedirectionBackend {
         // scan alike, are looked for once more; should that fail, the next apply will.
         try? adoptListeners(on: port, key, workload)
         if let old { discard(old, key, for: port) }
-        if plan.transparentRouting == nil { restoreRouting(nil, in: workload) }
+        settleRouting(plan, in: workload)
     }
 
     /// The cgroup that the programs are attached to, where the workload is known by that.
@@ -236,31 +236,6 @@ package actor EBPFBackend: RedirectionBackend {
         }
     }
 
-    private func installRouting(
-        _ routing: TransparentRouting?, in workload: Workload
-    ) throws(KernelError) {
-        guard let routing else { return }
-        ChangeLog.about(to: .routing, "route mark \(routing.mark) in \(workload.id)")
-        try routing.install(in: workload.namespace, for: .programs)
-    }
-
-    /// Puts back the routing of the replaced plan; none when it had none.
-    private func restoreRouting(_ old: Installation?, in workload: Workload) {
-        // A cgroup has no routing of its own, and its namespace may be the machine's.
-        guard workload.scope == .namespace else { return }
-        // What cannot be put back now is what the next apply or remove looks for.
-        if let routing = old?.routing {
-            try? installRouting(routing, in: workload)
-        } else {
-            try? removeRouting(from: workload)
-        }
-    }
-
-    private func removeRouting(from workload: Workload) throws(KernelError) {
-        ChangeLog.about(to: .routing, "remove the programs' routing from \(workload.id)")
-        try TransparentRouting.remove(from: workload.namespace, for: .programs)
-    }
-
     /// Gives up what only the replaced plan needed, once no program can be reading it.
     private func discard(_ old: Installation, _ key: UInt64, for port: UInt16) {
         if old.inboundPort != port { try? forgetListeners(key, sparing: port) }
@@ -280,7 +255,7 @@ package actor EBPFBackend: RedirectionBackend {
             try removeEntry(key)
             try forgetListeners(key)
             try removeFlows { $0.pod == key }
-            if workload.scope == .namespace { try removeRouting(from: workload) }
+            try removeRouting(from: workload)
             try old?.attached?.detach()
             try old?.inbound?.detach(from: workload.namespace, key, node)
             for pins in node.pins(of: key) { try pins.remove() }

@@ -8,14 +8,19 @@ package import RedirectionModel
 package struct EBPFInspector: PlanInspector {
     private let cgroup: Cgroup?
     private let inbound: InboundMethod
+    private let features: FeatureCeiling
 
     package let mechanism = Mechanism.ebpf
 
     /// `cgroup` is where the workload's processes live: what is installed is found by the programs
     /// that act there.
-    package init(below cgroup: Cgroup?, inbound: InboundMethod = .preferred) {
+    package init(
+        below cgroup: Cgroup?, inbound: InboundMethod = .preferred,
+        below features: FeatureCeiling = .none
+    ) {
         self.cgroup = cgroup
         self.inbound = inbound
+        self.features = features
     }
 
     package func render(_ plan: RedirectionPlan) throws(RedirectionError) -> RenderedPlan {
@@ -30,7 +35,7 @@ package struct EBPFInspector: PlanInspector {
                 + "subflows connect; applications fall back to TCP; one that is older than the "
                 + "redirection is not seen, and neither are its connections"
         ]
-        if IdentityMethod.preferred(below: .none) == .attachment {
+        if IdentityMethod.preferred(below: features) == .attachment {
             notes.append(
                 "this kernel tells a socket's pod by its cgroup alone: the owner of a socket may be "
                     + "who connects, and the peer an application sees the sidecar (ADR 0017)")

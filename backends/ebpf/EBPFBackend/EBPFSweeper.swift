@@ -42,7 +42,10 @@ package struct EBPFSweeper: KernelSweeper {
             if try !TransparentRouting.remains(in: namespace, of: .programs).isEmpty {
                 found.append(Remain(mechanism, .routing, in: name, "rules and routes by mark"))
             }
-            return found
+            return try found
+                + LoopbackReturn.remains(in: namespace).map {
+                    Remain(mechanism, .routing, in: name, $0)
+                }
         }
     }
 
@@ -64,6 +67,9 @@ package struct EBPFSweeper: KernelSweeper {
                     for slot in try Self.slots(of: hook) { try hook.detach(slot) }
                     try hook.destroyIfUnused()
                 }
+            }
+            try LoopbackReturn.remove(from: namespace) {
+                ChangeLog.about(to: .routing, "\($0) in \(name)")
             }
             guard try !TransparentRouting.remains(in: namespace, of: .programs).isEmpty else {
                 return

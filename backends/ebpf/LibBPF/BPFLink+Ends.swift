@@ -76,13 +76,17 @@ extension BPFLink {
 // MARK: Links of others
 
 extension BPFLink {
-    /// Opens a link by its id, whoever made it; `nil` when it is gone.
+    /// Opens a link by its id, whoever made it; `nil` when it is gone, or when it has its number and
+    /// is being attached still, which the kernel answers with EAGAIN.
     package static func open(id: UInt32) throws(KernelError) -> BPFLink? {
         do throws(KernelError) {
             let number = try kernel("bpf(BPF_LINK_GET_FD_BY_ID)") { bpf_link_get_fd_by_id(id) }
             return BPFLink(.link(OwnedDescriptor(taking: number)))
-        } catch  where error.errno == .noSuchFileOrDirectory {
-            return nil
+        } catch {
+            let isThere = ![.noSuchFileOrDirectory, .resourceTemporarilyUnavailable]
+                .contains(error.errno)
+            guard isThere else { return nil }
+            throw error
         }
     }
 

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NIOCore
+package import NIOCore
 internal import Synchronization
 
 /// The accepted connections of a server, so that it can end gracefully.
-final class LiveChannels: Sendable {
+package final class LiveChannels: Sendable {
     private let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
 
-    func insert(_ channel: any Channel) {
+    package init() {}
+
+    /// How many there are now.
+    package var count: Int { channels.withLock(\.count) }
+
+    package func insert(_ channel: any Channel) {
         let key = ObjectIdentifier(channel)
         channels.withLock { $0[key] = channel }
         channel.closeFuture.whenComplete { [weak self] _ in
@@ -16,7 +21,7 @@ final class LiveChannels: Sendable {
     }
 
     /// Waits until all are closed; after `grace` closes those that are left.
-    func drain(grace: Duration) async {
+    package func drain(grace: Duration) async {
         let cutter = Task {
             try await Task.sleep(for: grace)
             for channel in channels.withLock({ Array($0.values) }) { channel.close(promise: nil) }

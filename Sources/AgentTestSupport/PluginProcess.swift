@@ -1,40 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CNIPlugin
-import Foundation
-import KernelTestSupport
-import LinuxKernel
-import OrderedJSON
-import Testing
+internal import CNIPlugin
+internal import KernelTestSupport
+package import LinuxKernel
+package import OrderedJSON
+package import Testing
 
 /// A plugin, started as a runtime does: variables and a configuration in, an answer out.
-struct PluginProcess {
+package struct PluginProcess {
     /// The plugin of this build, beside the tests.
-    static let ours: String = {
-        let own =
-            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-        return own.split(separator: "/").dropLast().reduce(into: "") { $0 += "/" + $1 }
-            + "/swerve-cni"
-    }()
+    package static let ours = BuiltProgram.path("swerve-cni")
 
     /// How it ended.
-    struct Answer {
-        let status: Int
-        let output: String
-        let log: [String]
+    package struct Answer {
+        package let status: Int
+        package let output: String
+        package let log: [String]
 
-        func json() throws -> JSON { try JSON(parsing: output) }
+        package func json() throws -> JSON { try JSON(parsing: output) }
     }
 
     /// A container as a runtime names it.
-    static let container = String(repeating: "4f1c", count: 16)
+    package static let container = String(repeating: "4f1c", count: 16)
 
-    var program = ours
-    var namespace: NetworkNamespace?
-    var variables: [String: String]
+    package var program = ours
+    package var namespace: NetworkNamespace?
+    package var variables: [String: String]
 
     /// A command for a pod, everything said that containerd says.
-    init(_ command: String) {
+    package init(_ command: String) {
         variables = [
             "CNI_COMMAND": command, "CNI_CONTAINERID": Self.container,
             "CNI_NETNS": "/var/run/netns/cni-0c51", "CNI_IFNAME": "eth0",
@@ -44,22 +38,22 @@ struct PluginProcess {
         ]
     }
 
-    func with(_ name: String, _ value: String?) -> PluginProcess {
+    package func with(_ name: String, _ value: String?) -> PluginProcess {
         var copy = self
         copy.variables[name] = value
         return copy
     }
 
     /// Runs it; the input is in a file, so that it may be of any size.
-    func run(_ input: some Collection<UInt8>) throws -> Answer {
+    package func run(_ input: some Collection<UInt8>) throws -> Answer {
         let file = TemporaryFile()
         try OwnedDescriptor.open(file.path, .replace).write(input)
         return try run(reading: OwnedDescriptor.open(file.path))
     }
 
-    func run(_ input: JSON) throws -> Answer { try run(input.rendered().utf8) }
+    package func run(_ input: JSON) throws -> Answer { try run(input.rendered().utf8) }
 
-    func run(reading input: borrowing OwnedDescriptor) throws -> Answer {
+    package func run(reading input: borrowing OwnedDescriptor) throws -> Answer {
         let output = try OwnedDescriptor.pipe()
         let complaint = TemporaryFile()
         let error = try OwnedDescriptor.open(complaint.path, .replace)
@@ -80,7 +74,7 @@ struct PluginProcess {
 
 extension PluginProcess.Answer {
     /// Checks that this is an error as CNI has it, and returns its code and message.
-    func error(sourceLocation: SourceLocation = #_sourceLocation) throws -> (
+    package func error(sourceLocation: SourceLocation = #_sourceLocation) throws -> (
         code: Int, message: String, details: String
     ) {
         let json = try #require(try? json(), "\(output)", sourceLocation: sourceLocation)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CNIPlugin
-import Foundation
-import OrderedJSON
+package import CNIPlugin
+internal import Foundation
+package import OrderedJSON
 
 /// What a runtime sends to a chained plugin, with a directory for the agent's socket.
-final class TestNetwork {
-    let directory: String
-    var socket: String { directory + "/agent.sock" }
+package final class TestNetwork {
+    package let directory: String
+    package var socket: String { directory + "/agent.sock" }
 
-    init() throws {
+    package init() throws {
         directory = "/tmp/swerve-cni-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(
             atPath: directory, withIntermediateDirectories: false)
@@ -18,7 +18,7 @@ final class TestNetwork {
     deinit { try? FileManager.default.removeItem(atPath: directory) }
 
     /// Our entry in the configuration, as containerd completes it.
-    func input(
+    package func input(
         _ version: CNIVersion = .v1_0_0, _ fields: KeyValuePairs<String, JSON?> = [:]
     ) -> JSON {
         var json = JSON(members: [
@@ -32,7 +32,7 @@ final class TestNetwork {
     }
 
     /// What bridge and portmap leave, in the words of each version.
-    static func result(_ version: CNIVersion) -> JSON {
+    package static func result(_ version: CNIVersion) -> JSON {
         let has1_1 = version >= .v1_1_0
         let host = JSON(members: [
             "name": .string("cni0"), "mac": .string("aa:00:00:00:00:01"),
@@ -67,7 +67,7 @@ final class TestNetwork {
 
 extension JSON {
     /// The value whose objects are compared without regard to the order of their members.
-    var unordered: JSON {
+    package var unordered: JSON {
         switch self {
         case .object(let members):
             .object(

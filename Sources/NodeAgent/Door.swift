@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import LocalHTTP
+package import RedirectionEngine
+
+/// Where the agent is asked, and what it needs to answer.
+package struct Door: Sendable {
+    package let socket: String
+    /// Where Flomesh's own plugin asks, if that is wanted: `/var/run/fsm-cni.sock`.
+    package var flomeshSocket: String?
+    package var policy: NodePolicy
+    package var limits = Limits()
+    /// How long requests are waited for at the end.
+    package var grace = Duration.seconds(10)
+    /// What this kernel has of each mechanism.
+    package var probe: @Sendable () -> [Assessment]
+    /// What tells the mechanisms' doings in a workload.
+    package var inspectors: @Sendable (Workload) -> [any PlanInspector]
+
+    package init(
+        socket: String, policy: NodePolicy, probe: @escaping @Sendable () -> [Assessment],
+        inspectors: @escaping @Sendable (Workload) -> [any PlanInspector]
+    ) {
+        self.socket = socket
+        self.policy = policy
+        self.probe = probe
+        self.inspectors = inspectors
+    }
+}

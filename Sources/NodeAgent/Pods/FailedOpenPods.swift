@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AgentProtocol
+internal import LinuxKernel
+internal import Logging
+internal import OrderedJSON
+
+/// Pods that a plugin has started without us, because it could not have us and may do that: counted,
+/// and taken in.
+struct FailedOpenPods: Sendable {
+    let directory: Directory
+    let logger: Logger
+
+    init(besides socket: String, _ logger: Logger) {
+        directory = Directory(path: FailedOpen.directory(besides: socket))
+        self.logger = logger
+    }
+
+    /// Adds those that can be added by now, and counts the others.
+    ///
+    /// Connections that they have made so far stay as they are; new ones are redirected.
+    func takeIn(_ keeper: PodKeeper) async {
+        // The plugin has made the directory, if there is one.
+        let names = directory.names().filter { !$0.hasPrefix(".") && !$0.hasSuffix(".new") }
+        keeper.metrics.noteFailedOpen(Set(names))
+        var left: Set<String> = []
+        for name in names where await !isDone(name, keeper) { left.insert(name) }
+        keeper.metrics.noteFailedOpen(left)
+    }
+
+    /// Whether nothing has to be done for the pod any more.
+    private func isDone(_ name: String, _ keeper: PodKeeper) async -> Bool {
+        do {
+            guard let text = try directory.read(name) else { return true }
+            let pod = try FailedOpen(JSON(parsing: text)).request
+            do throws(AgentRefusal) {
+                let answer = try await keeper.add(pod)
+                logger.notice(
+                    "\(pod.name) was started without redirection, and is taken in now",
+                    metadata: [
+                        "workload": "\(pod.id)", "mechanism": "\(answer.mechanism ?? "none")",
+                    ])
+            } catch {
+                guard isGone(pod) else { throw error }
+            }
+            try directory.remove(name)
+            return true
+        } catch {
+            logger.error("\(name) runs WITHOUT redirection: \(Self.text(of: error))")
+            return false
+        }
+    }
+
+    private static func text(of error: any Error) -> String {
+        if let refusal = error as? AgentRefusal { return refusal.error.message }
+        if let field = error as? FieldError { return field.message }
+        return "\(error)"
+    }
+
+    private func isGone(_ pod: PodRequest) -> Bool {
+        guard let path = pod.namespacePath else { return true }
+        do throws(KernelError) {
+            _ = try NetworkNamespace.open(path)
+            return false
+        } catch { return error.saysGone }
+    }
+}
