@@ -5,8 +5,9 @@ internal import LinuxKernel
 /// Processor time in microseconds.
 ///
 /// User and system time are those of the processes that take part, to the microsecond (cgroup v2's
-/// `cpu.stat`). Work that the kernel does for others in between, softirq, has no owner: it is the
-/// machine's, in ticks of 10 ms, and shows only where it dominates.
+/// `cpu.stat`). Softirq time is the whole machine's, sampled in ticks of 10 ms: kernels without
+/// CONFIG_IRQ_TIME_ACCOUNTING charge it to whom it interrupts as well, so it is no summand, but others
+/// charge it to nobody.
 struct CPUTime: Codable, Sendable {
     var user = 0.0
     var system = 0.0

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
 /// The colors of subjects; those of Okabe and Ito, that color-blind readers can tell apart.
 enum PlotColor {
     private static let named = [
@@ -138,17 +142,17 @@ struct LatencyPlot {
     }
 
     var svg: String {
-        let highest = rows.flatMap(\.distribution).filter { $0.percentile <= 99.9 }
-            .map(\.microseconds).max()
-        guard let highest, highest > 0 else { return "" }
+        let shown = rows.flatMap(\.distribution).filter { Self.range.contains($0.percentile) }
+        let values = shown.map(\.microseconds).filter { $0 > 0 }
+        guard let least = values.min(), let most = values.max() else { return "" }
         var drawing = Drawing(width: 470, height: 260)
-        let across = PlotAxis(0...3, from: 50, to: 455)
-        // A tail that is far out would leave nothing to be seen of the rest.
-        let most = rows.compactMap { $0.percentiles?.p99 }.max().map { min(highest, $0 * 1.5) }
-        let up = PlotAxis(0...(most ?? highest), from: 230, to: 10)
-        for tick in up.ticks {
-            drawing.line(50, up.place(tick), 455, up.place(tick), "#e5e5e5")
-            drawing.text(tick.short, 44, up.place(tick) + 4, anchor: "end")
+        let across = PlotAxis(0...3, from: 50, to: 440)
+        // A tail is a hundred times the median: in steps that are equal, one of them would be flat.
+        let up = PlotAxis(log10(least)...log10(most), from: 230, to: 10)
+        for tick in Self.ticks(least...most) {
+            let y = up.place(log10(tick))
+            drawing.line(50, y, 440, y, "#e5e5e5")
+            drawing.text(tick.short, 44, y + 4, anchor: "end")
         }
         for percentile in [0, 50, 90, 99, 99.9] {
             let x = across.place(Self.rarity(percentile))
@@ -157,13 +161,26 @@ struct LatencyPlot {
         }
         for row in rows {
             let points = row.distribution
-                .filter { $0.percentile <= 99.9 && $0.microseconds <= most ?? highest }
+                .filter { Self.range.contains($0.percentile) && $0.microseconds > 0 }
                 .map {
-                    (x: across.place(Self.rarity($0.percentile)), y: up.place($0.microseconds))
+                    (
+                        x: across.place(Self.rarity($0.percentile)),
+                        y: up.place(log10($0.microseconds))
+                    )
                 }
             drawing.path(points, PlotColor.of(row.subject))
         }
         return drawing.svg("latency by percentile")
+    }
+
+    private static let range = 0...99.9
+
+    /// 1, 2, 5, 10, 20, as far as the range goes; fewer where it goes far.
+    static func ticks(_ range: ClosedRange<Double>) -> [Double] {
+        let decades = log10(range.upperBound / range.lowerBound)
+        let digits: [Double] = decades > 2.5 ? [1] : [1, 2, 5]
+        return (-3...9).flatMap { exponent in digits.map { $0 * pow(10, Double(exponent)) } }
+            .filter(range.contains)
     }
 }
 
@@ -176,10 +193,10 @@ struct CoursePlot {
     var svg: String {
         guard let most = rows.flatMap(\.course).max(), most > 0 else { return "" }
         var drawing = Drawing(width: 470, height: 260)
-        let across = PlotAxis(0.5...10.5, from: 50, to: 455)
+        let across = PlotAxis(0.5...10.5, from: 50, to: 440)
         let up = PlotAxis(0...max(1.1, most), from: 230, to: 10)
         for tick in up.ticks {
-            drawing.line(50, up.place(tick), 455, up.place(tick), "#e5e5e5")
+            drawing.line(50, up.place(tick), 440, up.place(tick), "#e5e5e5")
             drawing.text(tick.hundredths, 44, up.place(tick) + 4, anchor: "end")
         }
         for tenth in 1...10 {

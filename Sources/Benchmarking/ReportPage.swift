@@ -104,7 +104,9 @@ package struct ReportPage {
                 figure(CoursePlot(rows).svg, "rate over time, to its first tenth: flat is better"))
         } else if first.scenario.hasLatency {
             plots.append(
-                figure(LatencyPlot(rows).svg, "latency by percentile, µs: lower is better"))
+                figure(
+                    LatencyPlot(rows).svg,
+                    "latency by percentile, µs, in powers of ten: lower is better"))
         }
         return """
             <section>

@@ -79,6 +79,7 @@ extension ReportText {
             ReportColumn(title: first.scenario.kind == .bulk ? "CPU, µs/MB" : "CPU, µs") {
                 "\($0.cpu.user.short) + \($0.cpu.system.short)"
             },
+            ReportColumn(title: "softirq") { $0.cpu.softirq.short },
             ReportColumn(title: "CPU to manual") { $0.toManual?.cpu?.text ?? "-" },
         ]
         if first.scenario.kind == .churn {

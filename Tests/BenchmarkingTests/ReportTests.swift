@@ -67,15 +67,15 @@ struct ReportTests {
             connect outbound
 
             | subject | p50, µs | p90 | p99 | p99.9 | p50 to manual    | to direct        \
-            | connections/s | rate to manual   | CPU, µs | CPU to manual    |
+            | connections/s | rate to manual   | CPU, µs | softirq | CPU to manual    |
             | ------- | ------: | --: | --: | ----: | ---------------: | ---------------: \
-            | ------------: | ---------------: | ------: | ---------------: |
+            | ------------: | ---------------: | ------: | ------: | ---------------: |
             | direct  | 15      | 20  | 20  | 20    | 0.50 (0.50-0.50) | -                \
-            | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 1.00 (1.00-1.00) |
+            | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 0       | 1.00 (1.00-1.00) |
             | manual  | 30      | 40  | 40  | 40    | -                | 2.00 (2.00-2.00) \
-            | 2000          | -                | 1 + 9   | -                |
+            | 2000          | -                | 1 + 9   | 0       | -                |
             | nft     | 45      | 60  | 60  | 60    | 1.50 (1.50-1.50) | 3.00 (3.00-3.00) \
-            | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 1.00 (1.00-1.00) |
+            | 2000          | 1.00 (1.00-1.00) | 1 + 9   | 0       | 1.00 (1.00-1.00) |
 
             """
         #expect(text.hasPrefix(golden), "\(text)")
@@ -130,6 +130,8 @@ struct ReportTests {
         let ticks = axis.ticks
         #expect((3...8).contains(ticks.count), "\(ticks)")
         #expect(ticks.allSatisfy { (0.9...1.6001).contains($0) }, "\(ticks)")
+        #expect(LatencyPlot.ticks(15...300) == [20, 50, 100, 200])
+        #expect(LatencyPlot.ticks(15...20_000) == [100, 1000, 10_000])
         // All the same: a place, and no division by nothing.
         #expect(PlotAxis(1...1, from: 0, to: 10).place(1) == 0)
     }
