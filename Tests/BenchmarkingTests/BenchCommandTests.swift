@@ -21,7 +21,7 @@ struct BenchCommandTests {
         (["--sizes", "0"], "--sizes 0: give a number from 1 to 1048576"),
         (["--connections", "257"], "--connections 257: give a number from 1 to 256"),
         (["lists", "--sizes", "30001"], "--sizes 30001: give a number from 1 to 30000"),
-        (["pods", "--mechanisms", "auto"], "--mechanisms auto: give ebpf, nft or legacy"),
+        (["pods", "--mechanisms", "auto"], "The value 'auto' is invalid for '--mechanisms"),
         (["--json", "/nonexistent/file"], "/nonexistent/file"),
     ])
     func `wrong options are told of`(arguments: [String], message: String) throws {
