@@ -19,7 +19,7 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo bench-lists bench-start test prove \
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start test prove \
 	fuzz check kernel-support test-kernels \
 	fmt lint clean install
 .DEFAULT_GOAL := help
@@ -52,13 +52,17 @@ demo: deps build ## show every mechanism at work, on this machine (root)
 	$(Q)$(SUDO) .build/debug/swerve demo
 
 bench-lists: deps bpf ## what longer lists cost, by mechanism (root, release build)
-	$(Q)swift build -c release $(SWIFT_FLAGS) --product TrafficBench
-	$(Q)$(SUDO) .build/release/TrafficBench lists $(BENCH_ARGS)
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
+	$(Q)$(SUDO) .build/release/swerve bench lists $(BENCH_ARGS)
+
+bench: deps bpf ## what redirection costs, all mechanisms side by side (root, release build)
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
+	$(Q)$(SUDO) .build/release/swerve bench $(BENCH_ARGS)
 
 bench-start: deps-test bpf ## how long a runtime waits for the plugin to start and end (release build)
-	$(Q)swift build -c release $(SWIFT_FLAGS) --product TrafficBench
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni
-	$(Q).build/release/TrafficBench start .build/release/swerve-cni /usr/lib/cni/portmap \
+	$(Q).build/release/swerve bench start .build/release/swerve-cni /usr/lib/cni/portmap \
 		/usr/lib/cni/loopback $(BENCH_ARGS)
 
 test: deps-test build-tests ## run every test, those that need the kernel too (root)

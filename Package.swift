@@ -16,6 +16,7 @@ let strict: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(
     name: "ArgumentParser", package: "swift-argument-parser")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
@@ -49,6 +50,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
@@ -121,13 +123,23 @@ let package = Package(
                 "Backends", "EBPFBackend", "LinuxKernel", "PolicyFile", "RedirectionEngine",
                 "RedirectionModel", "SidecarProxy", systemPackage,
             ]),
+
+        // What redirection costs.
+        .target(name: "CTrafficLoad"),
+        library(
+            "Benchmarking",
+            [
+                "Backends", "CTrafficLoad", "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel",
+                "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
+            ]),
+
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "AgentProtocol", "Backends", "CommandOptions", "EBPFBackend", "IPTablesBackend",
-                "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem", "PolicyFile",
-                "RedirectionEngine", "RedirectionModel", "SidecarProxy", argumentParser, logging,
-                systemPackage,
+                "AgentProtocol", "Backends", "Benchmarking", "CommandOptions", "EBPFBackend",
+                "IPTablesBackend", "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy",
+                argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 
@@ -170,15 +182,6 @@ let package = Package(
         // Our place in a node's network configuration.
         library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
 
-        // What redirection costs.
-        .executableTarget(
-            name: "TrafficBench",
-            dependencies: [
-                "EBPFBackend", "IPTablesBackend", "KernelTestSupport", "LinuxKernel",
-                "RedirectionEngine", "RedirectionModel", argumentParser,
-            ],
-            swiftSettings: strict),
-
         // Tests.
         library(
             "KernelTestSupport",
@@ -213,6 +216,11 @@ let package = Package(
                 "AgentProtocol", "AgentTestSupport", "CNIConfiguration", "CNIPlugin",
                 "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
+            ]),
+        tests(
+            "BenchmarkingTests",
+            [
+                "Benchmarking", "KernelTestSupport", "Lab", "LinuxKernel", "RedirectionModel",
             ]),
         tests("EquivalenceTests", ["Equivalence", "RedirectionModel"]),
         tests(

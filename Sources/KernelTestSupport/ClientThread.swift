@@ -34,11 +34,17 @@ package final class ClientThread: Sendable {
         }
     }
 
+    /// How many connections there were so far.
+    package var connected: Int { state.withLock { $0.connected } }
+
+    /// Whether it does not go on any more.
+    package var isDone: Bool { state.withLock { $0.isDone } }
+
     /// Waits for the last connection, and returns how many there were.
     package func stop() throws -> Int {
         state.withLock { $0.isStopping = true }
         // A connection takes 10 seconds at the most.
-        for _ in 0..<2000 where !state.withLock({ $0.isDone }) {
+        for _ in 0..<2000 where !isDone {
             Thread.sleep(forTimeInterval: 0.01)
         }
         let final = state.withLock { $0 }

@@ -36,16 +36,28 @@ package final class Lab: Sendable {
         progress: @Sendable (String) -> Void = { _ in },
         _ body: (Lab) async throws -> Value
     ) async throws -> Value {
-        try checkRequirements()
-        let identity = try LabIdentity.next(configuration.purpose)
-        let guardian = LabGuard(identity, executable: configuration.executable)
         let processes = LabProcesses()
         defer { processes.reap() }
+        return try await guarded(configuration.purpose, by: configuration.executable) {
+            identity in
+            let builder = try LabBuilder(configuration, identity, processes)
+            return try await body(builder.build(progress))
+        }
+    }
+
+    /// Runs `body` with a cgroup and a directory that are removed, and all processes in them ended,
+    /// when it returns, throws or is canceled, or this process is killed: by `executable`, `swerve`.
+    package static func guarded<Value>(
+        _ purpose: LabIdentity.Purpose, by executable: String,
+        _ body: (LabIdentity) async throws -> Value
+    ) async throws -> Value {
+        try checkRequirements()
+        let identity = try LabIdentity.next(purpose)
+        let guardian = LabGuard(identity, executable: executable)
         return try await withTaskCancellationHandler {
             do {
                 try await LabClaim.make(for: identity) { try guardian.start() }
-                let builder = try LabBuilder(configuration, identity, processes)
-                let value = try await body(builder.build(progress))
+                let value = try await body(identity)
                 try guardian.finish()
                 return value
             } catch {

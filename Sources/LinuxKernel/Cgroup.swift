@@ -51,11 +51,14 @@ package struct Cgroup: Hashable, Sendable {
         return id
     }
 
-    /// Whether our own process lives in it or below it, by whatever path it is called.
-    package func holdsOurselves() throws(KernelError) -> Bool {
+    /// Whether our own process lives in it or below it.
+    package func holdsOurselves() throws(KernelError) -> Bool { try holds(.current()) }
+
+    /// Whether `other` is this one or below it, by whatever paths they are called.
+    package func holds(_ other: Cgroup) throws(KernelError) -> Bool {
         let id = try id()
         let root = try Cgroup.root().path
-        var path = try Cgroup.current().path
+        var path = other.path
         while try Cgroup(path: path).id() != id {
             guard path.count > root.count, let end = path.lastIndex(of: "/") else { return false }
             path = String(path[..<end])

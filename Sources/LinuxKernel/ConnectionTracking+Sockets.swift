@@ -42,16 +42,17 @@ extension ConnectionTracking {
         }
     }
 
-    /// Forgets redirected TCP connections that have ended: the sidecar's ports they went to.
+    /// The TCP connections that NAT has redirected to one of the ports and that have not ended.
     ///
-    /// For two minutes they hold the ports of both ends. A new connection between the same, one that
-    /// a mechanism without NAT has turned to the sidecar, would be given another source, and the
-    /// mechanism not know it again.
-    package static func forgetEnded(
-        in namespace: NetworkNamespace, on ports: Set<UInt16>
-    ) throws(KernelError) {
+    /// A new one that would share both ends' ports there is given another source port. Those that
+    /// have ended would hold theirs for two minutes more, and are forgotten.
+    package static func redirected(
+        in namespace: NetworkNamespace, to ports: Set<UInt16>
+    ) throws(KernelError) -> [TrackedConnection] {
         var tracking = try open(in: namespace)
-        _ = try tracking.living(on: ports)
+        return try tracking.living(on: ports).filter {
+            $0.transport == .tcp && $0.isRedirected(to: ports)
+        }
     }
 
     /// The connections that have not ended; of those that have, forgets what was redirected to the
@@ -67,7 +68,7 @@ extension ConnectionTracking {
         for connection in connections {
             if connection.isAlive {
                 living.append(connection)
-            } else if connection.isRedirected, ports.contains(connection.reply.source.port) {
+            } else if connection.isRedirected(to: ports) {
                 try forget(connection)
             }
         }
@@ -112,6 +113,11 @@ extension TrackedConnection {
     /// As whom sockets at either end see it, whether or not it is translated.
     fileprivate var paths: [Path] {
         [original, original.reversed, reply, reply.reversed]
+    }
+
+    /// Whether it went to one of these ports instead of where it was going.
+    package func isRedirected(to ports: Set<UInt16>) -> Bool {
+        isRedirected && ports.contains(reply.source.port)
     }
 
     /// Whether one of its ends is a socket of the namespace with these addresses; the other

@@ -112,14 +112,6 @@ extension OwnedDescriptor {
 
     package func write(_ text: String) throws(KernelError) { try write(Array(text.utf8)) }
 
-    /// Takes the lock of what is open, flock(2), if nobody has it; it lasts as long as this.
-    package func tryLock() throws(KernelError) -> Bool {
-        let status = clinux_lock(rawValue)
-        if status == -Errno.wouldBlock.rawValue { return false }
-        try kernel("flock") { status }
-        return true
-    }
-
     /// Waits until there is something to read, or the other end is gone; false on timeout.
     package func waitForInput(_ limit: Duration) throws(KernelError) -> Bool {
         // poll(2) knows whole milliseconds, and none below zero but for ever; a short wait must

@@ -9,6 +9,8 @@ package struct ConnectedSocket: Hashable, Sendable {
     package let remote: Endpoint
     /// `SO_MARK`.
     package let mark: UInt32
+    /// Whether it is a handshake that a listener has not got to the end of.
+    package let isBeginning: Bool
 
     /// All those of the namespace, whoever has them; not what only waits to be forgotten.
     package static func all(
@@ -33,6 +35,9 @@ package struct ConnectedSocket: Hashable, Sendable {
     /// A bit for each of `enum tcp_state`; not TIME_WAIT (6), CLOSE (7), LISTEN (10).
     private static let states: UInt32 = 0x1ffe & ~(1 << 6 | 1 << 7 | 1 << 10)
 
+    /// `TCP_SYN_RECV`, as which the kernel's own kinds of it are all listed.
+    private static let synReceived: UInt8 = 3
+
     private init?(_ reply: [UInt8]) {
         // struct inet_diag_msg, after the header's 16 bytes: family, state, timer, retransmissions,
         // then both ports, both addresses in 16 bytes each, and more; 72 bytes in all.
@@ -46,6 +51,7 @@ package struct ConnectedSocket: Hashable, Sendable {
         else { return nil }
         self.local = Endpoint(local, port(20))
         self.remote = Endpoint(remote, port(22))
+        isBeginning = reply[17] == Self.synReceived
         let attributes = reply.netlinkAttributes(from: 16 + 72)
         mark =
             attributes.first { $0.type == Int(INET_DIAG_MARK) }?

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import LinuxKernel
+
 /// What a probe found out by doing.
 package enum ProbeAnswer: Hashable, Sendable, Codable {
     case yes
@@ -7,6 +9,21 @@ package enum ProbeAnswer: Hashable, Sendable, Codable {
     case no(String)
     /// The probe failed for another reason (a missing privilege, memory); ask again.
     case unknown(String)
+
+    /// What a refusal means: only an errno that says "no such thing" is a no.
+    package init(_ error: KernelError) {
+        self = error.saysMissing ? .no("\(error)") : .unknown("\(error)")
+    }
+
+    /// What a trial says.
+    package init(trying trial: () throws(KernelError) -> Void) {
+        do throws(KernelError) {
+            try trial()
+            self = .yes
+        } catch {
+            self.init(error)
+        }
+    }
 
     package var isConclusive: Bool {
         switch self {

@@ -65,8 +65,13 @@ package struct WorkloadIdentity: Hashable, Sendable, Codable {
 
     /// True where nothing that both know differs.
     package func isSame(as other: WorkloadIdentity) -> Bool {
+        hasSameNamespace(as: other) && cgroupInode == other.cgroupInode
+    }
+
+    /// The same of the namespaces they are in.
+    func hasSameNamespace(as other: WorkloadIdentity) -> Bool {
         let cookies = [namespaceCookie, other.namespaceCookie].compactMap(\.self)
         return boot == other.boot && namespaceInode == other.namespaceInode
-            && cgroupInode == other.cgroupInode && Set(cookies).count <= 1
+            && Set(cookies).count <= 1
     }
 }

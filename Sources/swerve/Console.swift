@@ -10,11 +10,17 @@ enum Console {
     static func complain(_ text: String) { write(text + "\n", to: 2) }
 
     /// Prints a value as JSON, keys in order.
-    static func say(json value: some Encodable) throws {
+    static func say(json value: some Encodable) throws { say(try text(json: value)) }
+
+    /// A value as JSON, keys in order.
+    static func text(json value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        say(String(decoding: try encoder.encode(value), as: UTF8.self))
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
     }
+
+    /// Shows on standard error, a terminal's, what the next such line replaces.
+    static func show(passing text: String) { write("\r\u{1b}[K" + text, to: 2) }
 
     private static func write(_ text: String, to descriptor: CInt) {
         // A reader that has gone away is no reason to fail.

@@ -32,8 +32,9 @@ struct Swerve: ParsableCommand {
             ApplyCommand.self, RemoveCommand.self, ModeCommand.self, StatusCommand.self,
             CleanupCommand.self,
             ProbeCommand.self, PlanCommand.self, ExplainCommand.self, CountersCommand.self,
-            DemoCommand.self, LabCommand.self, VersionCommand.self,
-            SidecarCommand.self, GreetingCommand.self,
+            DemoCommand.self, LabCommand.self, BenchCommand.self, VersionCommand.self,
+            SidecarCommand.self, GreetingCommand.self, BenchServeCommand.self,
+            BenchLoadCommand.self,
         ])
 }
 

@@ -32,6 +32,11 @@ import Testing
                 pins: files.map { BPFPins(in: $0.path + "/swerve", version: version) })
         }
 
+        /// Redirects the pod by a backend that then ends.
+        func applyAndEnd(pinning files: TestBPFFileSystem?, version: UInt32? = nil) async throws {
+            try await load(pinning: files, version: version).apply(pod.plan, to: pod.workload)
+        }
+
         /// Where the pod's program for connect(2) is pinned.
         func connectPin(_ files: TestBPFFileSystem) throws -> String {
             let name = "swerve_connect4"
@@ -63,10 +68,7 @@ import Testing
             try await withTestCgroup { cgroup in
                 let world = try World(cgroup)
                 let files = try TestBPFFileSystem()
-                do {
-                    let first = try await world.load(pinning: files)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                }
+                try await world.applyAndEnd(pinning: files)
                 let programs = try world.programs()
                 #expect(programs.allSatisfy { $0.count == 1 })
                 try world.checkRedirection()
@@ -91,8 +93,7 @@ import Testing
                 let world = try World(cgroup)
                 do {
                     let files = try TestBPFFileSystem()
-                    let first = try await world.load(pinning: files)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
+                    try await world.applyAndEnd(pinning: files)
                 }
                 // The pins went with their filesystem; what they held in place did not.
                 let orphans = try world.programs()
@@ -141,10 +142,7 @@ import Testing
             try await withTestCgroup { cgroup in
                 let world = try World(cgroup)
                 let files = try TestBPFFileSystem()
-                do {
-                    let first = try await world.load(pinning: files)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                }
+                try await world.applyAndEnd(pinning: files)
                 let orphan = try world.programs()
                 let (pins, pin) = splitPath(try world.connectPin(files))
                 try Directory(path: pins).remove(pin)
@@ -168,8 +166,7 @@ import Testing
                 let files = try TestBPFFileSystem()
                 let (plan, workload) = (world.pod.plan, world.pod.workload)
                 do {
-                    let first = try await world.load(pinning: files)
-                    try await first.apply(plan, to: workload)
+                    try await world.applyAndEnd(pinning: files)
                     let id = try #require(try BPFLink.programs(on: world.own, .connect4).first)
                     try BPFLink.detach(try BPFProgram.open(id: id), from: world.own, .connect4)
                     let (pins, pin) = splitPath(try world.connectPin(files))
@@ -200,10 +197,7 @@ import Testing
             try await withTestCgroup { cgroup in
                 let world = try World(cgroup)
                 let files = try TestBPFFileSystem()
-                do {
-                    let first = try await world.load(pinning: files, version: 7)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                }
+                try await world.applyAndEnd(pinning: files, version: 7)
                 let old = try world.programs()
                 do {
                     let second = try await world.load(pinning: files, version: 8)

@@ -45,19 +45,12 @@ import Testing
     func `a connection lives through the change of processes, with its origin and peer`() async {
         await #expect(processExitsWith: .success) {
             try await withPinnedPod { world in
-                let outbound: Connection
-                let inbound: Connection
-                do {
-                    let first = try await world.load()
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                    outbound = try world.connectOut()
-                    inbound = try world.connectIn()
-                }
-                try outbound.exchange("nobody")
+                let lasting = try await world.connectAndEnd()
+                try lasting.outbound.exchange("nobody")
                 let second = try await world.load()
-                try world.check(outbound: outbound, inbound: inbound)
+                try world.check(lasting)
                 try await second.remove(from: world.pod.workload)
-                try world.check(outbound: outbound, inbound: inbound)
+                try world.check(lasting)
             }
         }
     }
@@ -66,21 +59,14 @@ import Testing
     func `programs of another build take the place of the pinned ones, over the same maps`() async {
         await #expect(processExitsWith: .success) {
             try await withPinnedPod { world in
-                let outbound: Connection
-                let inbound: Connection
-                do {
-                    let first = try await world.load(build: 1)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                    outbound = try world.connectOut()
-                    inbound = try world.connectIn()
-                }
+                let lasting = try await world.connectAndEnd(build: 1)
                 let before = try BPFLink.programs(on: world.cgroup, .connect4)
                 let second = try await world.load(build: 2)
                 let after = try BPFLink.programs(on: world.cgroup, .connect4)
                 #expect(before.count == after.count && Set(before).isDisjoint(with: after))
                 #expect(try await second.drift(from: world.pod.plan, in: world.pod.workload) == [])
                 try world.checkRedirection()
-                try world.check(outbound: outbound, inbound: inbound)
+                try world.check(lasting)
                 try await second.remove(from: world.pod.workload)
             }
         }
@@ -107,14 +93,7 @@ import Testing
     func `a newer version takes the place of an older one, and connections live on`() async {
         await #expect(processExitsWith: .success) {
             try await withPinnedPod { world in
-                let outbound: Connection
-                let inbound: Connection
-                do {
-                    let first = try await world.load(version: 7)
-                    try await first.apply(world.pod.plan, to: world.pod.workload)
-                    outbound = try world.connectOut()
-                    inbound = try world.connectIn()
-                }
+                let lasting = try await world.connectAndEnd(version: 7)
                 let old = try BPFLink.programs(on: world.cgroup, .connect4)
                 let second = try await world.load(version: 8)
                 // Until the pod is known, the older version decides.
@@ -125,7 +104,7 @@ import Testing
                 #expect(new.count == old.count && Set(new).isDisjoint(with: old))
                 #expect(Directory(path: world.pins).names() == ["v8"])
                 try world.checkRedirection()
-                try world.check(outbound: outbound, inbound: inbound)
+                try world.check(lasting)
                 #expect(try await second.drift(from: world.pod.plan, in: world.pod.workload) == [])
                 try await second.remove(from: world.pod.workload)
                 let left = try await second.occupancy()

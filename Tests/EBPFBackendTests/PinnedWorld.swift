@@ -35,6 +35,25 @@ struct PinnedWorld {
             pins: BPFPins(in: pins, version: version, build: build))
     }
 
+    /// Connections that are older than the backends of a test.
+    struct Lasting: ~Copyable {
+        let outbound: Connection
+        let inbound: Connection
+    }
+
+    /// Redirects the pod by a backend that ends, with a connection each way by then.
+    func connectAndEnd(
+        version: UInt32? = nil, build: UInt64? = nil
+    ) async throws -> Lasting {
+        let backend = try await load(version: version, build: build)
+        try await backend.apply(pod.plan, to: pod.workload)
+        return Lasting(outbound: try connectOut(), inbound: try connectIn())
+    }
+
+    func check(_ lasting: borrowing Lasting) throws(KernelError) {
+        try check(outbound: lasting.outbound, inbound: lasting.inbound)
+    }
+
     /// Connects from the application to the peer, and accepts at the sidecar.
     func connectOut() throws(KernelError) -> Connection {
         let client = try pod.namespace.connect(to: Endpoint(pod.peerAddress(.ipv4), 8080))

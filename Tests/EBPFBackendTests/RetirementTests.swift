@@ -91,7 +91,7 @@ import Testing
                 }
                 #expect(error?.errno == .nowInProgress)
                 try await waitUntil {
-                    try world.pod.namespace.connections().contains { $0.state == .synReceived }
+                    try ConnectedSocket.all(in: world.pod.namespace).contains(where: \.isBeginning)
                 }
                 #expect(try await backend.retire(from: workload) != .complete)
                 #expect(

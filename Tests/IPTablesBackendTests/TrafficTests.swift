@@ -179,36 +179,4 @@ import Testing
             }
         }
     }
-
-    @Test(arguments: BackendUnderTest.all)
-    func `no connection escapes while one plan replaces another`(
-        _ subject: BackendUnderTest
-    ) async throws {
-        try await inPod(subject) { backend, pod in
-            var other = pod.plan
-            other.outbound.excludedPorts = [1]
-            let plans = [other, pod.plan]
-            let sidecar = try pod.namespace.listen(.ipv4, 15001, as: .sidecar)
-            // An escaped connection would find a listener here, and be noticed.
-            let outside = try pod.peer.listen(.ipv4, 8080)
-            let client = ClientThread(
-                in: pod.namespace, to: Endpoint(pod.peerAddress(.ipv4), 8080), atMost: 20_000)
-            var accepted = 0
-            func drain(_ limit: Duration) throws {
-                while try sidecar.descriptor.waitForInput(limit) {
-                    _ = try sidecar.accept()
-                    accepted += 1
-                }
-            }
-            for number in 0..<60 {
-                try await backend.apply(plans[number % 2], to: pod.workload)
-                try drain(.zero)
-            }
-            let connected = try client.stop()
-            try drain(.milliseconds(100))
-            #expect(connected > 20)
-            #expect(accepted == connected)
-            #expect(try !outside.descriptor.waitForInput(.zero))
-        }
-    }
 }

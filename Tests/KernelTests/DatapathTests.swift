@@ -73,8 +73,8 @@ import Testing
                     do { #expect(try acceptAndLeave().receiveAll() == "") }
                     // Its last FIN is acknowledged: nothing of it stays.
                     try waitUntil {
-                        try !pod.namespace.connections().contains {
-                            $0.local.port == 15001 && $0.state.isAlive
+                        try !ConnectedSocket.all(in: pod.namespace).contains {
+                            $0.local.port == 15001
                         }
                     }
                     let accepted = try acceptAndLeave()

@@ -49,7 +49,9 @@ import Testing
                 accepted += 1
             }
         }
-        for number in 0..<60 {
+        // Until there were enough of both: on a loaded machine, one may be far behind the other.
+        for number in 0..<5_000 where number < 60 || client.connected <= 100 {
+            if client.isDone { break }
             try await backend.apply(plans[number % 2], to: pod.workload)
             // All of them: who is not accepted fills the queue, and the next SYN is dropped.
             try drain(.zero)
@@ -57,7 +59,7 @@ import Testing
         }
         let connected = try client.stop()
         try drain(.milliseconds(100))
-        #expect(connected > 50)
+        #expect(connected > 100)
         #expect(accepted == connected)
         #expect(try !escape.descriptor.waitForInput(.zero))
     }

@@ -175,7 +175,14 @@ import Testing
         limits.connections = 3
         try await serve(limits) { path in
             var held: [SharedClient] = []
-            for _ in 0..<3 { held.append(try SharedClient(path, "GET")) }
+            for _ in 0..<3 {
+                let client = try SharedClient(
+                    path, "POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+                // Heard, and so counted: connections are taken up in any order.
+                let heard = try client.client.receive() ?? []
+                #expect(String(decoding: heard, as: UTF8.self).hasPrefix("HTTP/1.1 100"))
+                held.append(client)
+            }
             // That they are there, or gone, is noticed some time after.
             #expect(try Self.waitForStatus(503, path))
             #expect(held.count == 3)

@@ -105,6 +105,8 @@ enum swerve_pod_flag {
 	SWERVE_POD_PASSTHROUGH = 1 << 21,
 	/* the sidecar may connect to the application from its client's address */
 	SWERVE_POD_TRANSPARENT = 1 << 22,
+	/* NAT has connections to the sidecar, and may change the source port of new ones */
+	SWERVE_POD_RENUMBERED = 1 << 23,
 };
 
 #define SWERVE_OWN_ADDRESSES 4
@@ -205,6 +207,7 @@ enum swerve_socket_flag {
 	SWERVE_SOCKET_BOUND = 1 << 5, /* its source address is ours, not the application's choice */
 	SWERVE_SOCKET_ONWARD =
 		1 << 6, /* the sidecar's, with a client's address: it has a handshake entry */
+	SWERVE_SOCKET_RENUMBERED = 1 << 7, /* its handshake has an entry by sequence number, too */
 };
 
 struct swerve_socket {
@@ -212,7 +215,10 @@ struct swerve_socket {
 	__u32 uid;
 	__u32 gid;
 	struct swerve_endpoint origin;
-	struct swerve_endpoint asked;
+	union {
+		struct swerve_endpoint asked; /* over UDP */
+		__u32 isn; /* over TCP: of its handshake's other entry */
+	};
 	__u16 answer_port; /* network order: where the sidecar answers what was asked */
 	__u16 pad;
 };
@@ -221,20 +227,26 @@ _Static_assert(sizeof(struct swerve_socket) == 56, "swerve_socket crosses the AB
 /*
  * swerve_handshakes: a redirected connection between its SYN and its accept, by the source the
  * sidecar will see. Two pods may use the same loopback source: the pod is in the key.
+ *
+ * Where NAT may change the source port, there is a second entry by what it does not change, the
+ * first sequence number. It has port 0, which is no connection's, and a sidecar_port.
  */
 struct swerve_handshake_key {
 	__u64 pod;
 	struct swerve_addr addr;
 	__u16 port; /* network order */
 	__u16 sidecar_port; /* network order: an address may connect to both of them */
-	__u16 pad[2];
+	__u32 isn; /* host order; 0 with a port */
 };
 
 struct swerve_handshake {
 	__u64 cookie; /* of the socket that connects */
 	struct swerve_endpoint origin; /* port 0: handed on by the sidecar, to be left alone */
-	__u32 pad;
+	__u16 port; /* network order: of the source, where there are two entries; else 0 */
+	__u16 pad;
 };
+_Static_assert(sizeof(struct swerve_handshake_key) == 32, "swerve_handshake_key crosses the ABI");
+_Static_assert(sizeof(struct swerve_handshake) == 32, "swerve_handshake crosses the ABI");
 
 /*
  * swerve_listeners: the sidecar's inbound listeners. A group of SO_REUSEPORT listeners fills several
@@ -262,6 +274,9 @@ struct swerve_flow_key {
 	__u16 port; /* network order */
 	__u32 leaving; /* 0: by what arrives, 1: by what leaves */
 };
+
+/* Of an entry for no connection: NAT has one with these ports, which no other may get. */
+#define SWERVE_FLOW_RESERVED 0xffffffffffffffffULL
 
 struct swerve_flow_entry {
 	__u64 expires; /* CLOCK_MONOTONIC ns after which sweep removes it; 0: while it lives */

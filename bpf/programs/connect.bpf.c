@@ -26,6 +26,13 @@ char LICENSE[] SEC("license") = "GPL";
 SWERVE_ATTACHMENT(connect4);
 SWERVE_ATTACHMENT(connect6);
 
+/* Whether the handshake needs an entry by sequence number, as a flag of the socket; no branch. */
+static __always_inline __u32 numbering(const struct swerve_pod *pod)
+{
+	return (pod->flags & SWERVE_POD_RENUMBERED) /
+	       (SWERVE_POD_RENUMBERED / SWERVE_SOCKET_RENUMBERED);
+}
+
 /* Records where the socket was going and turns it to the sidecar's `port`. */
 static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 				    const struct swerve_pod *pod, const struct swerve_question *ask,
@@ -49,7 +56,7 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 	}
 	socket->origin.addr = ask->peer;
 	socket->origin.port = bpf_htons(ask->port);
-	socket->flags |= SWERVE_SOCKET_ORIGIN | SWERVE_SOCKET_CLIENT;
+	socket->flags |= SWERVE_SOCKET_ORIGIN | SWERVE_SOCKET_CLIENT | numbering(pod);
 	if (ask->protocol == IPPROTO_UDP) {
 		socket->asked = socket->origin;
 		socket->answer_port = bpf_htons(port);
@@ -82,7 +89,8 @@ static __always_inline bool has_room(struct bpf_sock_addr *ctx, __u64 pod)
  * Makes the connection known to the inbound side, which could not tell it from its client's and would
  * hand it to the sidecar again.
  */
-static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 pod)
+static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 key,
+				    const struct swerve_pod *pod)
 {
 	struct swerve_socket *socket =
 		bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -91,11 +99,11 @@ static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 pod)
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
 		return false;
 	}
-	if (!has_room(ctx, pod)) {
+	if (!has_room(ctx, key)) {
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
 		return false;
 	}
-	socket->flags |= SWERVE_SOCKET_ONWARD;
+	socket->flags |= SWERVE_SOCKET_ONWARD | numbering(pod);
 	return true;
 }
 
@@ -147,7 +155,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, __u64 key,
 	if (verdict.action == SWERVE_DROP)
 		return DENY;
 	if (verdict.reason == SWERVE_REASON_PASSTHROUGH && swerve_is_borrowed(pod, &ask) &&
-	    !hand_on(ctx, key))
+	    !hand_on(ctx, key, pod))
 		return DENY;
 	if (verdict.action == SWERVE_PASS)
 		return pass(ctx, is_ipv4, socket);

@@ -72,7 +72,7 @@ package struct AgentRefusal: Error, Hashable, Sendable {
                         ? "the namespace is gone: a retry of the pod gets a new one"
                         : "see whether swerved may open it",
                     retryable: false))
-        case .taken(let id, _):
+        case .taken(let id, _), .overlapping(let id, _, _):
             self.init(409, AgentError(text, field: "id", value: id, retryable: false))
         case .busy:
             self.init(503, AgentError(text, remedy: "try again", retryable: true))

@@ -76,6 +76,8 @@ package actor Engine {
                 old = nil
             }
             let choice = try await choose(mode, plan, workload)
+            // Right before it is written down: nobody else of this process comes in between.
+            try refuseOverlap(workload, identity)
             let record = WorkloadRecord(
                 place, identity, mode: mode, plan: plan, choice: choice,
                 touched: old?.touched ?? [], labels: labels)

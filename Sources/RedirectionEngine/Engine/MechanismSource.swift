@@ -46,6 +46,8 @@ package enum EngineError: Error, Hashable {
     case unreachable(Workload.ID, KernelError)
     /// The id belongs to another workload, which is still there.
     case taken(Workload.ID, by: WorkloadPlace)
+    /// The workload shares sockets with another one, which is there.
+    case overlapping(Workload.ID, with: Workload.ID, because: String)
     /// Another process is changing workloads, and does not come to an end.
     case busy(lock: String)
     case failed(String)
@@ -66,6 +68,9 @@ extension EngineError: CustomStringConvertible {
         case .taken(let id, let place):
             "\"\(id)\" is the workload in \(place.cgroup ?? place.namespace) already: give another "
                 + "--name, or `swerve remove \(id)` first"
+        case .overlapping(let id, let other, let how):
+            "\(id) has connections in common with the workload \"\(other)\": \(how). Each is redirected "
+                + "by one plan: `swerve remove \(other)` first, or name a workload beside it"
         case .busy(let lock):
             "another process is changing workloads (it has the lock \(lock)): try again"
         case .failed(let reason): reason

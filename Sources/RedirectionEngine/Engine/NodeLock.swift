@@ -24,17 +24,11 @@ actor NodeLock {
     }
 
     private func wait() async throws(EngineError) -> FileLock {
-        do {
-            try store.prepare()
+        try state { () throws(StateError) in try store.prepare() }
+        do throws(KernelError) {
             return try await FileLock.take(store.lock, within: patience)
-        } catch let error as StateError {
-            throw .state(error)
-        } catch let error as KernelError where error.errno == .wouldBlock {
-            throw .busy(lock: store.lock)
-        } catch let error as KernelError {
-            throw .state(.kernel(error))
         } catch {
-            throw .failed("\(error)")
+            throw error.errno == .wouldBlock ? .busy(lock: store.lock) : .state(.kernel(error))
         }
     }
 

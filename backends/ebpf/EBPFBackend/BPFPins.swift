@@ -55,9 +55,9 @@ package struct BPFPins: Hashable, Sendable {
 /// A node's pins, which nobody else changes for as long as this is held.
 final class PinStore: Sendable {
     let pins: BPFPins
-    private let lock: OwnedDescriptor
+    private let lock: FileLock
 
-    private init(_ pins: BPFPins, lock: consuming OwnedDescriptor) {
+    private init(_ pins: BPFPins, lock: FileLock) {
         self.pins = pins
         self.lock = lock
     }
@@ -69,22 +69,16 @@ final class PinStore: Sendable {
         let step = "open the pins in \(pins.directory)"
         let directory = Directory(path: pins.directory)
         try during(step) { () throws(KernelError) in try prepare(directory) }
-        for attempt in 1... {
-            let lock = try during(step) { () throws(KernelError) in
-                try OwnedDescriptor.open(pins.directory, .directory)
-            }
-            if try during(step, { () throws(KernelError) in try lock.tryLock() }) {
-                let store = PinStore(pins, lock: lock)
-                try store.refuseNewer()
-                try during(step) { () throws(KernelError) in try store.clearUnfinished() }
-                return store
-            }
-            guard attempt < 50 else { break }
-            try? await Task.sleep(for: .milliseconds(100))
+        let lock: FileLock
+        do throws(KernelError) {
+            lock = try await FileLock.take(pins.directory, .directory, within: .seconds(5))
+        } catch {
+            throw .kernel(error, during: step)
         }
-        throw .kernel(
-            KernelError("flock(\(pins.directory))", .wouldBlock, detail: "another process has it"),
-            during: step)
+        let store = PinStore(pins, lock: lock)
+        try store.refuseNewer()
+        try during(step) { () throws(KernelError) in try store.clearUnfinished() }
+        return store
     }
 
     /// The place where distributions mount a bpf filesystem.

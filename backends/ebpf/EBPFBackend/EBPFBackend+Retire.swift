@@ -39,10 +39,10 @@ extension EBPFBackend {
     ) throws(KernelError) -> Int {
         let handshakes = try node.handshakes.keys(as: swerve_handshake_key.self)
             .filter { $0.pod == key }
-        let table = try workload.namespace.connections()
+        let table = try ConnectedSocket.all(in: workload.namespace)
         // What arrives is redirected for a whole namespace alone.
         let beginning =
-            workload.scope == .namespace ? table.filter { $0.state == .synReceived }.count : 0
+            workload.scope == .namespace ? table.count(where: \.isBeginning) : 0
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
             + (held(key, workload)?.attached == nil
@@ -51,21 +51,21 @@ extension EBPFBackend {
 
     /// Connections to the sidecar on `::1`: their ends may need the way back (`LoopbackReturn`).
     private func returning(
-        _ entry: swerve_pod, _ workload: Workload, among table: [TCPConnection]
+        _ entry: swerve_pod, _ workload: Workload, among table: [ConnectedSocket]
     ) -> Int {
         guard workload.scope == .namespace else { return 0 }
         let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
-        return table.filter {
-            $0.state.isAlive && $0.remote.address == .loopback(.ipv6)
-                && !$0.local.address.isLoopback && ports.contains($0.remote.port)
-        }.count
+        return table.count {
+            $0.remote.address == .loopback(.ipv6) && !$0.local.address.isLoopback
+                && ports.contains($0.remote.port)
+        }
     }
 
     /// Connections the sidecar has accepted: with the programs on the workload's own cgroup goes who
     /// answers what their origins are.
-    private func served(_ entry: swerve_pod, among table: [TCPConnection]) -> Int {
+    private func served(_ entry: swerve_pod, among table: [ConnectedSocket]) -> Int {
         let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
-        return table.filter { $0.state.isAlive && ports.contains($0.local.port) }.count
+        return table.count { ports.contains($0.local.port) }
     }
 
     /// Connections whose ports tc rewrites, until their last packet may have come.
@@ -77,20 +77,18 @@ extension EBPFBackend {
             guard let entry = try node.flows.lookup(flow, as: swerve_flow_entry.self) else {
                 continue
             }
-            if entry.expires == 0 || entry.expires > now { count += 1 }
+            let isReserved = entry.expires == SWERVE_FLOW_RESERVED
+            if entry.expires == 0 || (entry.expires > now && !isReserved) { count += 1 }
         }
         return count
     }
 
     /// Connections from addresses that are not the pod's own, which need its routing.
     private func borrowing(
-        _ entry: swerve_pod, among table: [TCPConnection]
+        _ entry: swerve_pod, among table: [ConnectedSocket]
     ) throws(KernelError) -> Int {
         guard entry.has(SWERVE_POD_TRANSPARENT) else { return 0 }
         let own = try node.readable.ownAddresses(of: entry)
-        return table.filter { connection in
-            let local = connection.local.address
-            return connection.state.isAlive && !local.isLoopback && !own.contains(local)
-        }.count
+        return table.count { !$0.local.address.isLoopback && !own.contains($0.local.address) }
     }
 }

@@ -10,11 +10,7 @@ extension EBPFBackend {
     package func sweep() throws(RedirectionError) {
         let now = monotonicNanoseconds()
         try during("sweep finished flows") { () throws(KernelError) in
-            for key in try node.flows.keys(as: swerve_flow_key.self) {
-                let entry = try node.flows.lookup(key, as: swerve_flow_entry.self)
-                guard let entry, entry.expires != 0, entry.expires < now else { continue }
-                try node.flows.delete(key)
-            }
+            try removeFlows { $1.expires != 0 && $1.expires < now }
         }
     }
 
@@ -82,6 +78,15 @@ extension EBPFBackend {
     func removeFlows(where isUnwanted: (swerve_flow_key) -> Bool) throws(KernelError) {
         for key in try node.flows.keys(as: swerve_flow_key.self) where isUnwanted(key) {
             try node.flows.delete(key)
+        }
+    }
+
+    func removeFlows(
+        where isUnwanted: (swerve_flow_key, swerve_flow_entry) -> Bool
+    ) throws(KernelError) {
+        for key in try node.flows.keys(as: swerve_flow_key.self) {
+            let entry = try node.flows.lookup(key, as: swerve_flow_entry.self)
+            if let entry, isUnwanted(key, entry) { try node.flows.delete(key) }
         }
     }
 

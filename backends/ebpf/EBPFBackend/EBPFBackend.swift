@@ -134,11 +134,14 @@ package actor EBPFBackend: RedirectionBackend {
             try held(key, workload)
         }
         let port = plan.sidecar.inboundPort
-        let entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
+        var entry = plan.podEntry(set: set, usesSocketLookup: inbound == .socketLookup)
         let target = try target(of: workload)
         var attached: CgroupInstallation?
         var attachment: InboundAttachment?
         do throws(KernelError) {
+            if try mayBeRenumbered(key, workload) {
+                entry.flags |= UInt32(SWERVE_POD_RENUMBERED.rawValue)
+            }
             // An older version's programs do not read it yet, and the heirs of its pod's own will.
             if node.isWaiting { try enter(entry, key, isNew: true) }
             if let target { attached = try attach(key, to: target, replacing: old?.attached) }
@@ -149,11 +152,6 @@ package actor EBPFBackend: RedirectionBackend {
             }
             try adoptListeners(on: port, key, workload)
             try installRouting(plan, in: workload)
-            if old?.set == nil, workload.scope == .namespace {
-                // Where NAT was before: its ended connections hold ports that ours may get.
-                try? ConnectionTracking.forgetEnded(
-                    in: workload.namespace, on: [plan.sidecar.outboundPort])
-            }
             try enter(entry, key, isNew: old?.set == nil)
         } catch {
             try? attachment?.detach(from: workload.namespace, key, node, sparing: old?.inbound)
@@ -167,6 +165,8 @@ package actor EBPFBackend: RedirectionBackend {
             set: set, inboundPort: port, routing: plan.transparentRouting, inbound: attachment,
             attached: attached)
         settle(old, key, plan, workload)
+        // Where that fails, connections are known by number for longer than they need to be.
+        try? endRenumbering(entry, key, workload)
     }
 
     /// Writes the entry, which is what makes a plan hold.

@@ -5,8 +5,8 @@ internal import RedirectionModel
 
 /// An entry of a map, in words: `swerve_network_sets[10.0.0.0/8] = out-excluded`.
 ///
-/// The number of a pod's set is left out: it is the kernel's bookkeeping, and differs between two
-/// installations of one plan.
+/// The number of a pod's set is left out, and whether NAT renumbers its connections: they are
+/// bookkeeping, and differ between two installations of one plan.
 package struct MapEntry: Hashable, Sendable, Codable {
     package let map: String
     package let key: String
@@ -41,7 +41,7 @@ struct MapTable {
 
     private var podEntries: [MapEntry] {
         let fields: [(String, String)] = [
-            ("flags", text(pod.flags, Self.podFlags)),
+            ("flags", text(pod.flags & Self.planned, Self.podFlags)),
             ("sidecar-uid", has(SWERVE_POD_SIDECAR_UID) ? "\(pod.sidecar_uid)" : ""),
             ("sidecar-gid", has(SWERVE_POD_SIDECAR_GID) ? "\(pod.sidecar_gid)" : ""),
             ("outbound-port", "\(pod.outbound_port)"), ("inbound-port", "\(pod.inbound_port)"),
@@ -104,6 +104,8 @@ struct MapTable {
         "dns-tcp", "dns-servers", "self-calls", "tunnel-ports", "pass-own", "passthrough",
         "transparent",
     ]
+    /// What a plan says of a pod; the rest is how the node is.
+    private static let planned = ~UInt32(SWERVE_POD_RENUMBERED.rawValue)
     private static let networkFlags = [
         "out-excluded", "out-included", "in-excluded", "in-included", "own", "dns-server",
         "passthrough",

@@ -242,11 +242,13 @@ extension NodePrograms {
 /// A program as the verifier saw it.
 package struct ProgramReport: Hashable, Sendable {
     package let name: String
+    package let id: UInt32
     /// How many instructions the verifier walked: its effort, and the budget's measure.
     package let verifiedInstructions: Int
 
     init(_ program: BPFProgram) {
         name = program.name
+        id = program.id
         verifiedInstructions = program.verifiedInstructions
     }
 }

@@ -24,32 +24,58 @@ extension IPTablesBackend {
             Feature(
                 flavor.mechanism, Scratch.name, since: "3.0", use: "pods; a place to try rules in",
                 probe: "making one", tests: ["NetworkNamespaceTests"])
-        ) { answer { () throws(KernelError) in try scratch.run { _ in } } }
+        ) { ProbeAnswer { () throws(KernelError) in try scratch.run { _ in } } }
         let routing = FeatureProbe(
             Feature(
                 flavor.mechanism, "FRA_PROTOCOL, tcp_fwmark_accept", since: "4.17",
                 use: "transparent inbound: telling our routing from others', answers' way",
                 without: "plans that need it fail", probe: "installing the routing",
                 after: [Scratch.name], tests: ["TransparentRoutingTests"])
-        ) { answer { () throws(KernelError) in try scratch.run(tryRouting) } }
+        ) { ProbeAnswer { () throws(KernelError) in try scratch.run(tryRouting) } }
         return [place]
             + (flavor == .nft ? NFTProbe.probes(in: scratch) : LegacyProbe.probes(in: scratch))
-            + [routing]
+            + [routing] + retirementProbes(flavor, scratch)
+    }
+
+    /// What says when connections of an earlier plan have ended.
+    private static func retirementProbes(_ flavor: Flavor, _ scratch: Scratch) -> [FeatureProbe] {
+        let endless = "what is kept for old connections stays until `swerve remove`"
+        func feature(_ name: String, since: String, _ use: String) -> Feature {
+            Feature(
+                flavor.mechanism, name, since: since, use: "retiring: " + use, without: endless,
+                probe: "listing those of an empty namespace", after: [Scratch.name],
+                tests: ["KeptConnectionTests"])
+        }
+        return [
+            FeatureProbe(
+                feature(
+                    "nf_conntrack_netlink", since: "2.6.14", "connections that are translated")
+            ) { ProbeAnswer { () throws(KernelError) in try scratch.run(tryTracking) } },
+            FeatureProbe(
+                feature("sock_diag", since: "3.3", "connections that have a socket still")
+            ) {
+                ProbeAnswer { () throws(KernelError) in
+                    try scratch.run { (namespace) throws(KernelError) in
+                        _ = try ConnectedSocket.all(in: namespace)
+                    }
+                }
+            },
+        ]
+    }
+
+    private static func tryTracking(in namespace: NetworkNamespace) throws(KernelError) {
+        var tracking = try ConnectionTracking.open(in: namespace)
+        do throws(KernelError) {
+            _ = try tracking.connections()
+        } catch  where error.errno == .invalidArgument {
+            // As nfnetlink says that it has no such subsystem.
+            throw KernelError(error.call, .protocolNotSupported, detail: error.detail)
+        }
     }
 
     private static func tryRouting(in namespace: NetworkNamespace) throws(KernelError) {
         try TransparentRouting(mark: 1, table: 1).install(in: namespace, for: .rules)
         try TransparentRouting.remove(from: namespace, for: .rules)
-    }
-}
-
-/// Turns what a trial throws into an answer; only an errno that says "no such thing" is a no.
-func answer(_ trial: () throws(KernelError) -> Void) -> ProbeAnswer {
-    do throws(KernelError) {
-        try trial()
-        return .yes
-    } catch {
-        return error.saysMissing ? .no("\(error)") : .unknown("\(error)")
     }
 }
 

@@ -11,7 +11,7 @@ enum LegacyProbe {
         AddressFamily.allCases.flatMap { family in
             (requiredTrials + optionalTrials).map { trial in
                 FeatureProbe(trial.feature(family)) {
-                    answer { () throws(KernelError) in
+                    ProbeAnswer { () throws(KernelError) in
                         try scratch.run { (namespace) throws(KernelError) in
                             try attempt(trial, family, in: namespace)
                         }

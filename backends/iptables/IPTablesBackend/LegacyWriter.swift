@@ -241,7 +241,7 @@ struct LegacyWriter: RuleWriter {
         _ namespace: NetworkNamespace, _ step: String, _ body: () throws(KernelError) -> Void
     ) async throws(RedirectionError) {
         let lock = try await takeLock()
-        defer { _ = lock.rawValue }
+        defer { withExtendedLifetime(lock) {} }
         do throws(KernelError) {
             try namespace.run { () throws(KernelError) in
                 try XTables.exclusively { () throws(KernelError) in try body() }
@@ -251,9 +251,9 @@ struct LegacyWriter: RuleWriter {
         }
     }
 
-    private func takeLock() async throws(RedirectionError) -> OwnedDescriptor {
+    private func takeLock() async throws(RedirectionError) -> FileLock {
         do throws(KernelError) {
-            return try await XTables.lock(lockFile, waiting: patience)
+            return try await FileLock.take(lockFile, within: patience)
         } catch {
             throw .kernel(error, during: "lock legacy tables")
         }

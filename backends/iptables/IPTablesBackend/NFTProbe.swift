@@ -9,7 +9,7 @@ enum NFTProbe {
     static func probes(in scratch: Scratch) -> [FeatureProbe] {
         (requiredTrials + optionalTrials).map { trial in
             FeatureProbe(trial.feature) {
-                answer { () throws(KernelError) in
+                ProbeAnswer { () throws(KernelError) in
                     try scratch.run { (namespace) throws(KernelError) in
                         try attempt(trial, in: namespace)
                     }

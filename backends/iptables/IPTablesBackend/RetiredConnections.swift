@@ -21,9 +21,7 @@ struct RetiredConnections {
     init(in namespace: NetworkNamespace, on ports: Set<UInt16>) throws(KernelError) {
         var tracking = try ConnectionTracking.open(in: namespace)
         let connections = try tracking.living(on: ports)
-        let redirected = connections.filter {
-            $0.isRedirected && ports.contains($0.reply.source.port)
-        }
+        let redirected = connections.filter { $0.isRedirected(to: ports) }
         let ends = try Self.ends(in: namespace)
         var served: [AddressFamily: [UInt16: Int]] = [:]
         for connection in redirected where connection.transport == .tcp {

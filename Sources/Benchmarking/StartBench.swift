@@ -3,14 +3,19 @@
 internal import LinuxKernel
 
 /// How long programs take that only have to start, print a line and end.
-struct StartBench {
-    let programs: [String]
-    let rounds: Int
+package struct StartBench {
+    package let programs: [String]
+    package let rounds: Int
+
+    package init(programs: [String], rounds: Int) {
+        self.programs = programs
+        self.rounds = rounds
+    }
 
     /// The first ones fill the page cache, and do not count.
     private static let warmUp = 3
 
-    func run() throws -> String {
+    package func run() throws -> String {
         var samples = programs.map { _ in Sample() }
         for round in 0..<(rounds + Self.warmUp) {
             for (index, program) in programs.enumerated() {

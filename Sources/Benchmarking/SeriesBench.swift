@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import EBPFBackend
+internal import IPTablesBackend
+internal import LinuxKernel
+package import RedirectionEngine
+internal import RedirectionModel
+internal import SeededRandom
+
+/// What becomes of a mechanism's costs as something grows: its plan's lists, or its pods.
+package struct SeriesBench: Sendable {
+    package enum Growth: String, Sendable {
+        /// Each of the plan's lists has so many elements, none matching: all must be looked through.
+        case lists
+        /// The node has so many pods.
+        case pods
+    }
+
+    private let growth: Growth
+    private let counts: [Int]
+    private let mechanisms: [Mechanism]
+    private let bench: Bench
+
+    package init(
+        _ growth: Growth, _ counts: [Int], of mechanisms: [Mechanism], rounds: Int,
+        duration: Duration, seed: UInt64
+    ) {
+        self.growth = growth
+        self.counts = counts
+        self.mechanisms = mechanisms
+        let subjects = mechanisms.flatMap { mechanism in
+            counts.map { Self.subject(growth, $0, mechanism) }
+        }
+        bench = Bench(
+            subjects: subjects, scenarios: [Scenario(.connect, .outbound)], rounds: rounds,
+            duration: duration, seed: seed)
+    }
+
+    private static func subject(
+        _ growth: Growth, _ count: Int, _ mechanism: Mechanism
+    ) -> Subject {
+        var subject = Subject(
+            "\(mechanism) \(count)", .redirected(mechanism, InboundMethod.preferred))
+        switch growth {
+        case .lists: subject.listLength = count
+        case .pods: subject.podCount = count
+        }
+        return subject
+    }
+
+    /// One mechanism at one size.
+    package struct Row: Codable, Sendable {
+        package let mechanism: Mechanism
+        package let count: Int
+        /// Milliseconds, a plan.
+        package let compile: Double
+        package let apply: Double
+        package let remove: Double
+        /// The median latency of connect(2) in each round, in microseconds.
+        package let connect: [Double]
+        package let toFirst: Ratio?
+        /// What a pod more takes in BPF maps.
+        package let bytesPerPod: Int?
+    }
+
+    /// Runs it; what it makes is gone when it returns, throws or is canceled.
+    package func run(progress: @escaping @Sendable (BenchProgress) -> Void) async throws -> [Row] {
+        try await bench.onStage(progress: progress) { stages in
+            let measurements = try bench.measure(stages, progress: progress)
+            var rows: [Row] = []
+            for (index, stage) in stages.enumerated() {
+                let measurement = measurements[index]
+                // Subjects are in order of mechanisms, then counts.
+                let first = measurements[index / counts.count * counts.count]
+                rows.append(
+                    Row(
+                        mechanism: mechanisms[index / counts.count],
+                        count: counts[index % counts.count], compile: compileTime(of: stage),
+                        apply: Sample(stage.applyTimes).median,
+                        remove: Sample(try await stage.remove()).median,
+                        connect: measurement.rounds.compactMap(\.latency),
+                        toFirst: Ratio(
+                            measurement.rounds.compactMap(\.latency),
+                            to: first.rounds.compactMap(\.latency), seed: bench.seed),
+                        bytesPerPod: stage.mapBytes.map { $0 / max(1, stage.applyTimes.count) }))
+            }
+            return rows
+        }
+    }
+
+    /// The median of three times, in milliseconds.
+    private func compileTime(of stage: Stage) -> Double {
+        let plan = stage.pod.plan(for: stage.subject)
+        let times = (0..<3).map { _ in
+            ContinuousClock().measure {
+                if case .redirected(.ebpf, _) = stage.subject.way {
+                    _ = EBPFBackend.compile(plan)
+                } else {
+                    _ = RuleSet(plan)
+                }
+            }.milliseconds
+        }
+        return Sample(times).median
+    }
+}
+
+extension SeriesBench.Row {
+    /// Rows as a table in Markdown.
+    package static func markdown(_ rows: [SeriesBench.Row], of growth: SeriesBench.Growth) -> String
+    {
+        let unit = growth == .lists ? "elements a list" : "pods"
+        var lines = [
+            "| mechanism | \(unit) | compile, ms | apply, ms | remove, ms | connect, µs "
+                + "| to the least | BPF maps, bytes a pod |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        for row in rows {
+            lines.append(
+                "| \(row.mechanism) | \(row.count) | \(row.compile.short) | \(row.apply.short) "
+                    + "| \(row.remove.short) | \(Sample(row.connect).text) "
+                    + "| \(row.toFirst?.text ?? "-") | \(row.bytesPerPod.map(String.init) ?? "-") |"
+            )
+        }
+        return lines.joined(separator: "\n")
+    }
+}

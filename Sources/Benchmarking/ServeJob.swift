@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CTrafficLoad
+package import LinuxKernel
+internal import RedirectionModel
+internal import SystemPackage
+
+/// What a process of its own serves until it is ended.
+package struct ServeJob: Codable, Sendable {
+    enum Role: Codable, Sendable {
+        /// The servers that connections are really for, a resolver among them.
+        case servers
+        /// The sidecar that connections are redirected to.
+        case sidecar(origins: Origins, isTransparent: Bool)
+        /// The sidecar that clients dial, each service on a port of its own.
+        case dialedSidecar(origins: Origins)
+    }
+
+    /// Where connections of each direction are going: the far end, the pod.
+    struct Origins: Codable, Sendable {
+        let outbound: IPAddress
+        let inbound: IPAddress
+    }
+
+    let role: Role
+    let cpu: UInt32
+    /// Who opens the sockets; listeners that need privileges are opened before.
+    let uid: UInt32?
+
+    private static let services = [TLOAD_GREET, TLOAD_ECHO, TLOAD_SINK, TLOAD_WAIT]
+
+    /// The port of a sidecar that is dialed for a service.
+    static func dialedPort(_ direction: Direction, _ service: UInt16) -> UInt16 {
+        service + (direction == .outbound ? 10_000 : 20_000)
+    }
+
+    /// Serves; `ready` is called once all ports are open.
+    package func run(ready: () throws(KernelError) -> Void) throws(KernelError) -> Never {
+        try kernel("sched_setaffinity(\(cpu))") { tload_pin(cpu) }
+        let needsPrivileges = if case .sidecar(_, true) = role { true } else { false }
+        if !needsPrivileges { try giveUpPrivileges() }
+        try open()
+        if needsPrivileges { try giveUpPrivileges() }
+        try ready()
+        throw KernelError("serve", Errno(rawValue: -tload_serve()))
+    }
+
+    private func giveUpPrivileges() throws(KernelError) {
+        if let uid { try become(Owner(uid: uid, gid: uid)) }
+    }
+
+    private func open() throws(KernelError) {
+        switch role {
+        case .servers:
+            for service in Self.services {
+                try kernel("listen(\(service.rawValue))") { tload_add_server(service) }
+            }
+            try kernel("bind(53)") { tload_add_resolver(0, DNSCapture.domainPort, TLOAD_BY_SERVER) }
+        case .sidecar(let origins, let isTransparent):
+            for direction in Direction.allCases {
+                try listen(
+                    on: direction == .outbound ? 15001 : 15003, direction, origins, TLOAD_GREET,
+                    isTransparent: isTransparent && direction == .inbound)
+            }
+            try kernel("bind(15053)") {
+                tload_add_resolver(Resolver.address, Resolver.port, TLOAD_BY_SIDECAR)
+            }
+        case .dialedSidecar(let origins):
+            for direction in Direction.allCases {
+                for service in Self.services {
+                    let port = Self.dialedPort(direction, UInt16(service.rawValue))
+                    try listen(on: port, direction, origins, service, isTransparent: false)
+                }
+            }
+            try kernel("bind(15053)") {
+                tload_add_resolver(Resolver.address, Resolver.port, TLOAD_BY_SIDECAR_DIALED)
+            }
+        }
+    }
+
+    private func listen(
+        on port: UInt16, _ direction: Direction, _ origins: Origins, _ service: tload_service,
+        isTransparent: Bool
+    ) throws(KernelError) {
+        let origin = direction == .outbound ? origins.outbound : origins.inbound
+        let sidecar = tload_sidecar(
+            port: port, origin: origin.ipv4Bits, service: UInt16(service.rawValue),
+            inbound: direction == .inbound, transparent: isTransparent)
+        try kernel("listen(\(port))") { tload_add_sidecar(sidecar) }
+    }
+}
+
+/// Where the sidecar answers lookups: the preset has no place for that.
+enum Resolver {
+    static let port: UInt16 = 15053
+    static let address = IPAddress.loopback(.ipv4).ipv4Bits
+}

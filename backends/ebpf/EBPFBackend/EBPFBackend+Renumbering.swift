@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CSwerveABI
+internal import LibBPF
+internal import LinuxKernel
+internal import RedirectionEngine
+internal import RedirectionModel
+internal import SystemPackage
+
+/// After a switch from rules to programs, NAT keeps the connections it has redirected, and gives
+/// another source port to a new one that would share theirs. The programs then know those by their
+/// first sequence number; the entry of the pod says when.
+extension EBPFBackend {
+    /// Whether NAT may have redirected until now, or did when the programs took over.
+    func mayBeRenumbered(
+        _ key: UInt64, _ workload: Workload
+    ) throws(KernelError) -> Bool {
+        // No rules have ever redirected what is a cgroup.
+        guard workload.scope == .namespace else { return false }
+        guard let entry = try node.pods.lookup(key, as: swerve_pod.self) else { return true }
+        return !entry.has(SWERVE_POD_ENABLED) || entry.has(SWERVE_POD_RENUMBERED)
+    }
+
+    /// Takes the flag away when NAT turns out to have no connections of the pod.
+    ///
+    /// Asked once the entry holds: from then on NAT gets no more of them, but for a connection that
+    /// was between connect(2)'s decision and its SYN just then. Handshakes that began under the flag
+    /// are known by their source all the same.
+    func endRenumbering(
+        _ entry: swerve_pod, _ key: UInt64, _ workload: Workload
+    ) throws(KernelError) {
+        guard entry.has(SWERVE_POD_RENUMBERED) else { return }
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        let held = try ConnectionTracking.redirected(in: workload.namespace, to: Set(ports))
+        try reserve(held, entry.inbound_port, of: key)
+        guard held.isEmpty else { return }
+        var entry = entry
+        entry.flags &= ~UInt32(SWERVE_POD_RENUMBERED.rawValue)
+        ChangeLog.about(to: .entries, "know connections of pod \(key) by their source")
+        try node.pods.update(key, entry)
+    }
+
+    /// Keeps the programs, by tc, from giving clients ports at the sidecar that NAT holds.
+    ///
+    /// Entries of this kind go with the next apply that finds NAT without the connection.
+    private func reserve(
+        _ held: [TrackedConnection], _ port: UInt16, of pod: UInt64
+    ) throws(KernelError) {
+        guard inbound == .trafficControl else { return }
+        try removeFlows { $0.pod == pod && $1.expires == SWERVE_FLOW_RESERVED }
+        for connection in held where connection.reply.source.port == port {
+            let (sidecar, client) = (connection.reply.source, connection.reply.destination)
+            let key = swerve_flow_key(
+                pod: pod, peer: swerve_addr(client.address), local: swerve_addr(sidecar.address),
+                peer_port: client.port.bigEndian, port: port.bigEndian, leaving: 1)
+            let entry = swerve_flow_entry(
+                expires: SWERVE_FLOW_RESERVED, peer_port: key.peer_port, port: key.port, pad: 0)
+            do throws(KernelError) {
+                try node.flows.update(key, entry, .noExist)
+            } catch  where error.errno == .fileExists {
+                // The programs have given the port to somebody already.
+            }
+        }
+    }
+}
