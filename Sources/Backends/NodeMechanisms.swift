@@ -25,13 +25,32 @@ package actor NodeMechanisms: MechanismSource {
     ) async throws(EngineError) -> Choice {
         do {
             let others = Backends.others(around: workload, attachingTo: node.cgroup)
-            return try Backends.choose(
-                wish, for: plan, in: workload, inbound: inbound, below: node.features,
-                beside: others)
+            let choose = { [inbound, node] (wish: Wish) throws -> Choice in
+                try Backends.choose(
+                    wish, for: plan, in: workload, inbound: inbound, below: node.features,
+                    beside: others)
+            }
+            let choice = try choose(wish)
+            guard wish == .automatic, choice.mechanism == .ebpf,
+                let obstacle = await obstacleOnNode()
+            else { return choice }
+            return try choose(.oneOf([.nft, .legacy])).passing(over: obstacle)
         } catch let error as ChoiceError {
             throw .choice(error)
         } catch {
             throw .failed("the mechanisms could not be asked what they can do: \(error)")
+        }
+    }
+
+    /// Why programs cannot be loaded on this node, though the kernel has all they need: no bpffs.
+    private func obstacleOnNode() async -> PassedOver? {
+        do throws(RedirectionError) {
+            _ = try await backend(.ebpf)
+            return nil
+        } catch {
+            // What a newer version has left is not to be worked around.
+            guard case .kernel = error else { return nil }
+            return PassedOver(.ebpf, .unknown, "\(error)")
         }
     }
 
@@ -83,5 +102,15 @@ package actor NodeMechanisms: MechanismSource {
         return entries.map { MechanismGauge(.ebpf, .entries, of: $0.key, UInt64($0.value)) }
             + capacities.map { MechanismGauge(.ebpf, .capacity, of: $0.key, UInt64($0.value)) }
             + failures.map { MechanismGauge(.ebpf, .failures, of: $0.key, $0.value) }
+    }
+}
+
+extension Choice {
+    /// The same, where another mechanism would have been preferred.
+    fileprivate func passing(over obstacle: PassedOver) -> Choice {
+        let all = [obstacle] + passedOver
+        return Choice(
+            mechanism: mechanism, reason: all.map { "\($0)" }.joined(separator: "; "),
+            passedOver: all, others: others)
     }
 }

@@ -127,4 +127,60 @@ import Testing
             }
         }
     }
+
+    @Test func `a disk that is full, and has room again`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                let plugins = try PluginNode(node)
+                let pod = node.pod
+                // The state directory is one that can be filled.
+                let mount = try StockTool.run(
+                    "mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", node.state, in: .current())
+                #expect(mount.status == 0, "\(mount.output)")
+                try await plugins.withAgent(["--period", "3600"]) { _ in
+                    let filler = node.state + "/filler"
+                    _ = try StockTool.run(
+                        "dd", "if=/dev/zero", "of=\(filler)", "bs=4k", in: .current())
+                    let error = try plugins.run("ADD", pod, Self.nft).error()
+                    #expect(error.code == 11)
+                    #expect(error.message.contains("No space left"))
+                    #expect(error.details.contains("free some space"))
+                    try pod.expect(redirected: false)
+                    try Directory(path: node.state).remove("filler")
+                    #expect(try plugins.run("ADD", pod, Self.nft).status == 0)
+                    try pod.expect(redirected: true)
+                    #expect(try plugins.run("DEL", pod).status == 0)
+                }
+                let unmount = try StockTool.run("umount", node.state, in: .current())
+                #expect(unmount.status == 0, "\(unmount.output)")
+            }
+        }
+    }
+
+    @Test func `a node without bpffs`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                let plugins = try PluginNode(node)
+                let pod = node.pod
+                let pins = node.directory + "/no-bpffs/swerve"
+                try await plugins.withAgent(["--pins", pins]) { _ in
+                    let error = try plugins.run("ADD", pod, ["swerve.dev/mode": "ebpf"]).error()
+                    #expect(error.message.contains("bpf filesystem"), "\(error)")
+                    #expect(error.message.contains(pins), "\(error)")
+                    try pod.expect(redirected: false)
+                    // What was asked for is not replaced; the best that can be had is another.
+                    for mode in ["nft", "auto"] {
+                        let add = try plugins.run("ADD", pod, ["swerve.dev/mode": mode])
+                        #expect(add.status == 0, "\(mode): \(add.output)")
+                        try pod.expect(redirected: true)
+                        #expect(
+                            try plugins.ask("GET", "/v1/pods").text.contains("bpf filesystem")
+                                == (mode == "auto"))
+                        #expect(try plugins.run("DEL", pod).status == 0)
+                        try pod.expect(redirected: false)
+                    }
+                }
+            }
+        }
+    }
 }

@@ -173,8 +173,9 @@ private final class Exercise {
             let pod = try ToldPod("b3")
             try await expect(200, "PUT", "/v1/pods/gone", wish(pod), of: agent)
         }
-        try await expect(409, "GET", "/v1/pods/gone/plan", of: agent)
-        try await expect(409, "GET", "/v1/pods/gone/\(flow)", of: agent)
+        // Whether or not it has been forgotten by now.
+        try await expect(404, "GET", "/v1/pods/gone/plan", of: agent)
+        try await expect(404, "GET", "/v1/pods/gone/\(flow)", of: agent)
         try await expect(200, "DELETE", "/v1/pods/gone", of: agent)
     }
 

@@ -77,7 +77,7 @@ extension AgentAPI {
             if let workload = try await engine.workload(of: record) { return (record, workload) }
         } catch { throw AgentRefusal(error) }
         throw AgentRefusal(
-            409, AgentError("\(id) is gone", remedy: "DELETE forgets it", retryable: false))
+            404, AgentError("is gone", field: "id", value: id, retryable: false))
     }
 }
 

@@ -97,7 +97,7 @@ extension Engine {
             guard case .apply(let record) = pending else { throw error }
             let old = try state { () throws(StateError) in try store.record(of: id) }
             try await carryOut(
-                Self.fallBack(from: record, to: old), in: workload, checking: true)
+                await fallBack(from: record, to: old), in: workload, checking: true)
         }
     }
 

@@ -13,7 +13,7 @@ extension Engine {
         } catch {
             // A lesser intention takes its place; where that fails as well, recovery has it.
             do throws(EngineError) {
-                let lesser = Self.fallBack(from: record, to: old)
+                let lesser = await fallBack(from: record, to: old)
                 try await carryOut(lesser, in: workload, checking: true)
             } catch let second {
                 tell(
@@ -29,9 +29,16 @@ extension Engine {
     }
 
     /// What to do when `record` could not be carried out.
-    static func fallBack(
+    func fallBack(
         from record: WorkloadRecord, to old: WorkloadRecord?
-    ) -> Journal.Intent {
+    ) async -> Journal.Intent {
+        var record = record
+        // A mechanism that cannot even be made has touched nothing, and could not remove it.
+        if let mechanism = record.mechanism, old?.touched.contains(mechanism) != true,
+            (try? await backends([mechanism])) == nil
+        {
+            record.touched.remove(mechanism)
+        }
         guard var old else { return .remove(record: record) }
         old.touched.formUnion(record.touched)
         return .apply(record: old)

@@ -92,7 +92,9 @@ final class PinStore: Sendable {
         }
         try directory.create()
         guard try BPFFileSystem.contains(directory.path) else {
-            throw KernelError("pin below \(directory.path)", .invalidArgument, detail: "no bpffs")
+            throw KernelError(
+                "pin below \(directory.path)", .invalidArgument,
+                detail: "it is in no bpf filesystem: mount one, mount -t bpf bpf /sys/fs/bpf")
         }
     }
 
