@@ -18,7 +18,8 @@ package struct NodeOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "A directory in bpffs for what eBPF keeps.", valueName: "directory"))
-    package var pins = "/sys/fs/bpf/swerve"
+    package var pins = Self.defaultPins
+    package static let defaultPins = "/sys/fs/bpf/swerve"
 
     @Option(
         help: ArgumentHelp(

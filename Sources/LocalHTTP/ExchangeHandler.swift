@@ -122,11 +122,17 @@ final class ExchangeHandler: ChannelInboundHandler {
     /// Ends the answer, and waits for the client to go, who may still be sending: to close now would
     /// be a reset, and might take the answer with it.
     private func end(_ context: ChannelHandlerContext) {
-        within(limits.patience, context) { _, context in context.close(promise: nil) }
+        within(farewell, context) { _, context in context.close(promise: nil) }
         context.writeAndFlush(wrapOutboundOut(.end(nil))).assumeIsolated().whenComplete { _ in
             self.isAnswered = true
             context.close(mode: self.hasEnded ? .all : .output, promise: nil)
         }
+    }
+
+    /// How long a client is waited for that has been answered; not long where others want its place.
+    private var farewell: Duration {
+        guard case .crowded = refusal else { return limits.patience }
+        return min(limits.patience, .seconds(1))
     }
 
     private func pass(on pieces: AsyncStream<[UInt8]>, _ context: ChannelHandlerContext) {

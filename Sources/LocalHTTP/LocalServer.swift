@@ -75,13 +75,16 @@ package final class LocalServer: Sendable {
     private static func bootstrap(
         _ live: LiveChannels, _ limits: Limits, _ service: Service
     ) -> ServerBootstrap {
-        ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        let crowd = LiveChannels()
+        return ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 1024)
             // An answer is due to a client that has said all it has to say, and shut its end.
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 live.insert(channel)
-                let isCrowded = live.count > limits.connections
+                // Those who are refused for it, and on their way out, take nobody's place.
+                let isCrowded = live.count - crowd.count > limits.connections
+                if isCrowded { crowd.insert(channel) }
                 return PeerCredentials.ask(channel).flatMapThrowing { peer in
                     let refusal: Refusal? =
                         if peer.uid != 0, peer.uid != geteuid() {

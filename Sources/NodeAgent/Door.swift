@@ -12,6 +12,8 @@ package struct Door: Sendable {
     package var limits = Limits()
     /// How long requests are waited for at the end.
     package var grace = Duration.seconds(10)
+    /// How long, after that, what they have begun is.
+    package var settling = Duration.seconds(30)
     /// What this kernel has of each mechanism.
     package var probe: @Sendable () -> [Assessment]
     /// What tells the mechanisms' doings in a workload.

@@ -16,6 +16,7 @@ package actor NodeAgent {
     }
 
     package let engine: Engine
+    nonisolated let requests = RequestsAtWork()
     private let api: AgentAPI
     private let door: Door
     private let failedOpen: FailedOpenPods
@@ -67,17 +68,12 @@ package actor NodeAgent {
             throw Failure.alreadyRunning(lock: engine.store.agentLock)
         }
         defer { withExtendedLifetime(lock) {} }
+        api.metrics.begin(with: (try? engine.store.ids()) ?? [])
         // Pods that come now need not wait for those that are there.
         let servers = try await open()
-        let failures = await engine.recover()
-        await api.readiness.note(unrecovered: Array(failures.keys))
+        await api.metrics.lookAround(engine)
+        await lookAtAll()
         await listen()
-        if failures.isEmpty {
-            logger.notice("recovered; looking every \(period)")
-        } else {
-            let ids = failures.keys.sorted().joined(separator: ", ")
-            logger.error("recovered but for \(ids); trying again every \(period)")
-        }
         let clock = Task { [waker, period] in
             while !Task.isCancelled {
                 try await Task.sleep(for: period)
@@ -97,14 +93,39 @@ package actor NodeAgent {
         watches = [:]
         records = nil
         api.feed.finish()
-        for server in servers { await server.stop(grace: door.grace) }
-        logger.notice("ending; every workload stays as it is")
+        await withTaskGroup { [grace = door.grace] group in
+            for server in servers { group.addTask { await server.stop(grace: grace) } }
+        }
+        // Whose connection is gone by now may still be in the middle of something.
+        if await requests.finish(within: door.settling) {
+            logger.notice("ending; every workload stays as it is")
+        } else {
+            logger.error(
+                "ending in the middle of \(requests.count) requests; recovery finishes them")
+        }
+    }
+
+    /// Looks at every workload: the first time, until that has been possible, as after a crash.
+    private func lookAtAll() async {
+        let isFirst = await !api.readiness.hasRecovered
+        let failures = isFirst ? await engine.recover() : await engine.reconcile()
+        let canList = (try? engine.store.ids()) != nil
+        await api.readiness.note(failures, canList: canList)
+        guard isFirst else { return }
+        if failures.isEmpty {
+            logger.notice("recovered; looking every \(period)")
+        } else {
+            let ids = failures.keys.sorted().joined(separator: ", ")
+            logger.error("recovered but for \(ids); trying again every \(period)")
+        }
     }
 
     /// Listens to requests.
     private func open() async throws -> [LocalServer] {
         let service = LocalServer.Service(
-            answer: { [api] in await api.answer($0) }, refuse: { [api] in api.refuse($0) })
+            answer: { [api, requests] request in
+                await requests.work { await api.answer(request) }
+            }, refuse: { [api] in api.refuse($0) })
         var servers: [LocalServer] = []
         for path in [door.socket, door.flomeshSocket].compactMap(\.self) {
             servers.append(try await LocalServer.start(at: path, limits: door.limits, service))
@@ -116,7 +137,7 @@ package actor NodeAgent {
     private func answer(_ wake: Wake) async {
         switch wake {
         case .period:
-            _ = await engine.reconcile()
+            await lookAtAll()
             await failedOpen.takeIn(api.keeper)
             await listen()
         case .change(let id): await look(at: id)

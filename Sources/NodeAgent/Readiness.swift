@@ -8,13 +8,19 @@ actor Readiness {
     private let probe: @Sendable () -> [Assessment]
     private var assessments: [Assessment]?
     private var unrecovered: [Workload.ID] = []
-    private var hasRecovered = false
+    /// Whether every workload that was there has been looked at, with whatever success.
+    private(set) var hasRecovered = false
 
     init(_ probe: @escaping @Sendable () -> [Assessment]) { self.probe = probe }
 
-    /// Takes note of what could not be recovered.
-    func note(unrecovered: [Workload.ID]) {
-        self.unrecovered = unrecovered.sorted()
+    /// Takes note of a look at all workloads: what failed, and whether it is known which there are.
+    func note(_ failures: [Workload.ID: EngineError], canList: Bool) {
+        let wasKeptOut = failures.values.contains {
+            if case .busy = $0 { true } else { false }
+        }
+        // Who was kept out has seen nothing: what was known before is all that is known.
+        guard canList, !wasKeptOut else { return }
+        unrecovered = failures.keys.sorted()
         hasRecovered = true
     }
 

@@ -14,12 +14,28 @@ internal import Glibc
 
 /// Whether to ask the agent, in options.
 struct AgentOptions: ParsableArguments {
-    @Flag(help: "Do it here, and not through the agent.")
+    @Flag(
+        help: """
+            Do it here, and not through the agent, which has --pins, --cgroup-root and \
+            --max-features of its own.
+            """)
     var standalone = false
 
     /// The agent of the node; `nil` where none listens, or none is wanted.
     func agent(of node: NodeOptions) throws -> AgentClient? {
-        standalone ? nil : try AgentClient.find(node.stateDir + "/agent.sock")
+        guard !standalone, let agent = try AgentClient.find(node.stateDir + "/agent.sock") else {
+            return nil
+        }
+        for (name, isGiven) in [
+            ("--pins", node.pins != NodeOptions.defaultPins),
+            ("--cgroup-root", node.cgroupRoot != nil),
+            ("--max-features", node.features.maxFeatures != nil),
+        ] where isGiven {
+            throw ValidationError(
+                "\(name): the agent goes by its own; leave it out, or say --standalone to do without "
+                    + "the agent")
+        }
+        return agent
     }
 }
 
@@ -84,7 +100,8 @@ struct AgentClient: Sendable {
     }
 
     private func ask(_ method: String, _ id: Workload.ID, _ body: JSON?) throws -> HTTPReply {
-        // Ids have nothing that a path would have to quote; what is no id is refused there.
+        // Ids have nothing that a path would have to quote.
+        try StateStore.check(id)
         let path = "/\(AgentCall.version)/pods/\(id)"
         let deadline = Deadline(in: Self.patience)
         let connection = try Descriptor.connect(socket, by: deadline)

@@ -12,23 +12,23 @@ import Testing
     /// A node whose agent listens, and commands for it.
     private struct Commands {
         let plugins: PluginNode
+        /// What the agent has of its own, and commands without it have to be told.
+        let others: [String]
 
-        init(_ node: EngineNode) throws {
+        init(_ node: EngineNode, hasAgent: Bool = true) throws {
             plugins = try PluginNode(node)
+            others = hasAgent ? [] : ["--pins", node.pins, "--cgroup-root", node.cgroup.path]
             let policy = "apiVersion: swerve.dev/v1\nkind: Policy\n"
             try Data(policy.utf8).write(to: URL(filePath: file("policy")))
         }
 
         func file(_ name: String) -> String { plugins.node.directory + "/\(name).yaml" }
 
-        func swerve(_ words: String...) throws -> BuiltProgram.Result {
-            let node = plugins.node
-            return try BuiltProgram.run(
-                "swerve",
-                words + [
-                    "--state-dir", node.state, "--pins", node.pins, "--cgroup-root",
-                    node.cgroup.path,
-                ])
+        func swerve(_ words: String...) throws -> BuiltProgram.Result { try swerve(words) }
+
+        func swerve(_ words: [String]) throws -> BuiltProgram.Result {
+            try BuiltProgram.run(
+                "swerve", words + ["--state-dir", plugins.node.state] + others)
         }
 
         /// How often the agent has been asked for this, and has done it.
@@ -46,18 +46,28 @@ import Testing
                 let policy = commands.file("policy")
                 let netns = try node.namespace
                 try await commands.plugins.withAgent { _ in
-                    for (standalone, count) in [([], 1), (["--standalone"], 1)] {
+                    let own = ["--pins", node.pins, "--cgroup-root", node.cgroup.path]
+                    for (standalone, count) in [([], 1), (["--standalone"] + own, 1)] {
                         let apply = try BuiltProgram.run(
                             "swerve",
                             [
                                 "apply", "-f", policy, "--netns", netns, "--name", "web",
-                                "--mode", "nft", "--state-dir", node.state, "--pins", node.pins,
-                                "--cgroup-root", node.cgroup.path,
+                                "--mode", "nft", "--state-dir", node.state,
                             ] + standalone)
                         #expect(apply.output == "web: redirected by nft (asked for)\n")
                         #expect(try commands.requests("PUT") == count)
                         try node.pod.expect(redirected: true)
                     }
+                    for option in [Array(own[..<2]), Array(own[2...]), ["--max-features", "5.4"]] {
+                        let mode = try commands.swerve(["mode", "web", "legacy"] + option)
+                        #expect(mode.status == 2)
+                        #expect(mode.output.contains("\(option[0]): the agent"))
+                    }
+                    for id in ["web?x", "web#x", "web/counters"] {
+                        let remove = try commands.swerve("remove", id)
+                        #expect(remove.status == 1 && remove.output.contains("\"\(id)\""))
+                    }
+                    try node.pod.expect(redirected: true)
                     let mode = try commands.swerve("mode", "web", "legacy")
                     #expect(mode.output == "web: redirected by legacy (asked for)\n")
                     #expect(try commands.requests("PATCH") == 1)
@@ -80,7 +90,7 @@ import Testing
     func `a file of workloads is applied as far as it can be`(_ hasAgent: Bool) async {
         await #expect(processExitsWith: .success) { [hasAgent] in
             try await EngineNode.with { node in
-                let commands = try Commands(node)
+                let commands = try Commands(node, hasAgent: hasAgent)
                 let other = try TestPod.create("db", number: 1)
                 let own = try ProcessIdentity.current().pid
                 let text = """

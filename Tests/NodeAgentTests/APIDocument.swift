@@ -34,7 +34,9 @@ struct APIDocument {
         for (path, item) in try #require(root["paths"]?.mapping) {
             for (method, operation) in try #require(item.mapping) where method != "parameters" {
                 var statuses: [Int: Node] = [:]
-                for (status, answer) in try #require(operation["responses"]?.mapping) {
+                // What is there by default is not to be relied upon: what can come has its number.
+                for (status, answer) in try #require(operation["responses"]?.mapping)
+                where status.string != "default" {
                     statuses[try #require(status.string.flatMap { Int($0) })] = answer
                 }
                 let name = try #require(method.string).uppercased()

@@ -82,6 +82,7 @@ private final class Exercise {
         try await askAboutPods(agent)
         try await askOfWorkloads(agent)
         try await askOfFlomesh(agent)
+        try await askOfTheUnreadable(agent)
         try await askOfTheNode(agent)
     }
 
@@ -103,6 +104,8 @@ private final class Exercise {
         try await expect(409, "POST", "/v1/cni/check", other.body, of: agent)
         agent.kernel.fail(.drift, of: .ebpf, with: trouble)
         try await expect(503, "POST", "/v1/cni/check", pod.body, of: agent)
+        agent.kernel.fail(.drift, of: .ebpf)
+        try await expect(422, "POST", "/v1/cni/check", pod.body, of: agent)
         agent.kernel.fail(.drift, of: .ebpf, false)
         agent.kernel.fail(.apply, of: .ebpf, with: trouble)
         try await expect(503, "POST", "/v1/cni/add", third.body, of: agent)
@@ -111,6 +114,10 @@ private final class Exercise {
         try await expect(503, "POST", "/v1/cni/delete", pod.body, of: agent)
         try await expect(
             503, "POST", "/v1/cni/collect", #"{"network": "net", "valid": []}"#, of: agent)
+        agent.kernel.fail(.remove, of: .ebpf)
+        try await expect(422, "POST", "/v1/cni/delete", pod.body, of: agent)
+        try await expect(
+            422, "POST", "/v1/cni/collect", #"{"network": "net", "valid": []}"#, of: agent)
         agent.kernel.fail(.remove, of: .ebpf, false)
         try await expect(400, "POST", "/v1/cni/delete", #"{"pod": 1}"#, of: agent)
         try await expect(200, "POST", "/v1/cni/delete", pod.body, of: agent)
@@ -160,9 +167,16 @@ private final class Exercise {
         try await expect(200, "GET", "/v1/pods/web/\(flow)", of: agent)
         try await expect(400, "GET", "/v1/pods/web/\(flow)&prot=tcp", of: agent)
         try await expect(404, "GET", "/v1/pods/none/\(flow)", of: agent)
+        for path in ["web", "web/counters", "web/plan"] {
+            try await expect(400, "GET", "/v1/pods/\(path)?x", of: agent)
+        }
+        try await expect(400, "DELETE", "/v1/pods/web?x", of: agent)
+        try await expect(200, "GET", "/v1/pods/web", of: agent)
         try await askOfTheGone(agent, flow)
         agent.kernel.fail(.remove, of: .nft, with: trouble)
         try await expect(503, "DELETE", "/v1/pods/web", of: agent)
+        agent.kernel.fail(.remove, of: .nft)
+        try await expect(422, "DELETE", "/v1/pods/web", of: agent)
         agent.kernel.fail(.remove, of: .nft, false)
         try await expect(200, "DELETE", "/v1/pods/web", of: agent)
         try await expect(400, "DELETE", "/v1/pods/.web", of: agent)
@@ -177,6 +191,46 @@ private final class Exercise {
         try await expect(404, "GET", "/v1/pods/gone/plan", of: agent)
         try await expect(404, "GET", "/v1/pods/gone/\(flow)", of: agent)
         try await expect(200, "DELETE", "/v1/pods/gone", of: agent)
+    }
+
+    /// A record that is garbage, one that cannot be read, and neither journals nor their directory.
+    private func askOfTheUnreadable(_ agent: TestAgent) async throws {
+        let (pod, files) = (try ToldPod("d1"), FileManager.default)
+        let store = StateStore(agent.state)
+        let record = store.records.path + "/\(pod.id).json"
+        try Data("garbage".utf8).write(to: URL(filePath: record))
+        try await askAll(500, about: pod, agent)
+        try files.removeItem(atPath: record)
+        try files.createDirectory(atPath: record, withIntermediateDirectories: false)
+        try await askAll(503, about: pod, agent)
+        try files.removeItem(atPath: record)
+        let journals = agent.state + "/journal"
+        try await expect(200, "POST", "/v1/cni/add", pod.body, of: agent)
+        let journal = journals + "/\(pod.id).journal"
+        try Data("garbage\n".utf8).write(to: URL(filePath: journal))
+        let all = #"{"network": "net", "valid": []}"#
+        try await expect(500, "POST", "/v1/cni/collect", all, of: agent)
+        try files.removeItem(atPath: journal)
+        try await expect(200, "POST", "/v1/cni/collect", all, of: agent)
+        try files.removeItem(atPath: journals)
+        try Data().write(to: URL(filePath: journals))
+        try await expect(503, "GET", "/v1/pods", of: agent)
+        try files.removeItem(atPath: journals)
+        try store.prepare()
+    }
+
+    private func askAll(_ status: Int, about pod: ToldPod, _ agent: TestAgent) async throws {
+        let path = "/v1/pods/\(pod.id)"
+        for (method, target, body) in [
+            ("POST", "/v1/cni/add", pod.body), ("POST", "/v1/cni/check", pod.body),
+            ("POST", "/v1/cni/delete", pod.body), ("POST", "/v1/cni/create-pod", pod.cmdArgs),
+            ("POST", "/v1/cni/delete-pod", pod.cmdArgs), ("GET", path, ""),
+            ("PUT", path, wish(pod)), ("PATCH", path, #"{"mode": "nft"}"#), ("DELETE", path, ""),
+            ("GET", path + "/counters", ""), ("GET", path + "/plan", ""),
+            ("GET", path + "/explain?to=192.0.2.7:443", ""),
+        ] {
+            try await expect(status, method, target, body, of: agent)
+        }
     }
 
     private func askOfFlomesh(_ agent: TestAgent) async throws {
@@ -195,6 +249,8 @@ private final class Exercise {
         agent.kernel.fail(.apply, of: .ebpf, false)
         agent.kernel.fail(.remove, of: .ebpf, with: trouble)
         try await expect(503, "POST", "/v1/cni/delete-pod", pod.cmdArgs, of: agent)
+        agent.kernel.fail(.remove, of: .ebpf)
+        try await expect(422, "POST", "/v1/cni/delete-pod", pod.cmdArgs, of: agent)
         agent.kernel.fail(.remove, of: .ebpf, false)
         try await expect(200, "POST", "/v1/cni/delete-pod", pod.cmdArgs, of: agent)
         try await expect(400, "POST", "/v1/cni/delete-pod", "7", of: agent)

@@ -147,11 +147,12 @@ import Testing
         "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     ])
-    func `nonsense is answered and cut off`(text: String) async throws {
-        try await serve(Self.impatient()) { path in
+    func `nonsense is recognized, answered and cut off`(text: String) async throws {
+        // Nobody waits for more of it.
+        try await serve(Self.impatient(600_000)) { path in
             let client = try UnixClient.connect(path)
             try client.send(text)
-            #expect([400, 408].contains(try client.reply().status))
+            #expect(try client.reply().status == 400)
         }
     }
 
@@ -188,6 +189,29 @@ import Testing
             #expect(held.count == 3)
             held = []
             #expect(try Self.waitForStatus(200, path))
+        }
+    }
+
+    @Test func `who is refused for the crowd takes nobody's place`() async throws {
+        var limits = Self.impatient(600_000)
+        limits.connections = 1
+        try await serve(limits) { path in
+            var crowd: [SharedClient] = []
+            do {
+                let first = try SharedClient(
+                    path, "POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+                #expect(try first.client.receive()?.isEmpty == false)
+                // They are told so at once, and stay.
+                #expect(try Self.waitForStatus(503, path))
+                for _ in 0..<20 {
+                    let other = try SharedClient(path, "")
+                    #expect(try other.client.reply().status == 503)
+                    crowd.append(other)
+                }
+                withExtendedLifetime(first) {}
+            }
+            #expect(try Self.waitForStatus(200, path))
+            #expect(crowd.count == 20)
         }
     }
 

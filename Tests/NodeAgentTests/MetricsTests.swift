@@ -65,21 +65,98 @@ import Testing
                     mechanism: mechanism, direction: .outbound, verdict: "redirect-outbound",
                     reason: .outbound)]
         }
-        totals.add(Self.reading(5), of: web)
-        totals.add(Self.reading(7), of: web)
-        totals.add(Self.reading(2), of: db)
+        func add(_ reading: NodeReadings.Counters, of record: WorkloadRecord) {
+            let isTaken = totals.add(reading, of: record, seenBy: totals.look())
+            #expect(isTaken)
+        }
+        add(Self.reading(5), of: web)
+        add(Self.reading(7), of: web)
+        add(Self.reading(2), of: db)
         #expect(total() == 9)
         // A new plan counts from zero; so does a pod that comes under an old name.
-        totals.add(Self.reading(3), of: web)
+        add(Self.reading(3), of: web)
         #expect(total() == 12)
-        totals.keep(["db"])
-        totals.add(Self.reading(4), of: web)
+        totals.keep(["db"], seenBy: totals.look())
+        add(Self.reading(4), of: web)
         #expect(total() == 16)
-        totals.begin(Self.reading(4), of: "db")
-        totals.add(Self.reading(5), of: db)
+        let isTaken = totals.begin(Self.reading(4), of: "db", seenBy: totals.look())
+        #expect(isTaken)
+        add(Self.reading(5), of: db)
         #expect(total() == 17)
-        totals.add(Self.reading(1, by: .ebpf), of: web)
+        add(Self.reading(1, by: .ebpf), of: web)
         #expect(total() == 17 && total(.ebpf) == 1)
+    }
+
+    @Test(.requiresKernel) func `looks that overlap count nothing twice`() throws {
+        let web = try Self.record("web")
+        var totals = ConnectionTotals()
+        func total() -> UInt64 { totals.rows.values.reduce(0, +) }
+        func add(
+            _ count: UInt64, of record: WorkloadRecord, _ look: ConnectionTotals.Look? = nil
+        ) -> Bool {
+            totals.add(Self.reading(count), of: record, seenBy: look ?? totals.look())
+        }
+        let (early, late) = (totals.look(), totals.look())
+        #expect(add(1000, of: web, late))
+        #expect(!add(999, of: web, early))
+        let hasBegun = totals.begin(Self.reading(999), of: "web", seenBy: early)
+        #expect(!hasBegun)
+        #expect(add(1001, of: web))
+        #expect(total() == 1001)
+        // Who has listed the workloads before this one came does not forget it,
+        let blind = totals.look()
+        let db = try Self.record("db")
+        #expect(add(10, of: db))
+        totals.keep(["web"], seenBy: blind)
+        #expect(add(11, of: db))
+        #expect(total() == 1012)
+        // and who has looked at it before it went does not bring it back.
+        let slow = totals.look()
+        totals.keep(["web"], seenBy: totals.look())
+        #expect(!add(11, of: db, slow))
+        #expect(total() == 1012)
+    }
+
+    @Test(.requiresKernel, .timeLimit(.minutes(2)))
+    func `scrapes at once add nothing, and another agent begins at zero`() async throws {
+        let state = "/tmp/swerve-metrics-\(UInt32.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: state) }
+        let mechanisms = InMemoryMechanisms(InMemoryKernel())
+        let engine = Engine(state: state, mechanisms)
+        let pod = try ToldPod("a1")
+        let place = WorkloadPlace(id: "web", namespace: try #require(pod.request.namespacePath))
+        let plan = Preset.fsm.plan(ownAddresses: [])
+        try await engine.apply(plan, .nft, to: place)
+        let workload = Workload(id: "web", namespace: pod.namespace)
+        let backend = try #require(try await mechanisms.backend(.nft) as? InMemoryBackend)
+        let destination = try #require(Endpoint("192.0.2.7:443"))
+        func connect(_ count: Int) async {
+            let flow = FlowQuestion(.outbound, to: destination).flow(ownAddresses: [])
+            for _ in 0..<count { _ = await backend.verdict(for: flow, in: workload) }
+        }
+        func total(_ metrics: AgentMetrics) async -> String? {
+            let text = await metrics.text(of: engine, isReady: true)
+            let line = text.split(separator: "\n").first {
+                $0.hasPrefix("swerve_connections_total{")
+            }
+            return line?.split(separator: " ").last.map(String.init)
+        }
+        let first = AgentMetrics()
+        await connect(5)
+        #expect(await total(first) == "5")
+        await withTaskGroup { group in
+            for _ in 0..<50 {
+                group.addTask { _ = await first.text(of: engine, isReady: true) }
+                group.addTask { await first.keepCounts(of: "web", in: engine) }
+            }
+        }
+        #expect(await total(first) == "5")
+        let second = AgentMetrics()
+        second.begin(with: try engine.store.ids())
+        #expect(await total(second) == "0")
+        await connect(2)
+        #expect(await total(second) == "2")
+        #expect(await total(first) == "7")
     }
 
     @Test func `a line of the log is a JSON object, whatever is in it`() throws {

@@ -27,24 +27,35 @@ struct TestAgent: Sendable {
         try await onThread { [socket] in try request.ask(socket) }
     }
 
-    /// Runs `body` while the agent listens.
-    @discardableResult
-    static func with<Value>(
+    /// An agent that is still to be run.
+    static func make(
         policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
-        _ body: (TestAgent) async throws -> Value
-    ) async throws -> Value {
+        period: Duration = .seconds(3600), grace: Duration = .seconds(10)
+    ) -> (TestAgent, NodeAgent) {
         let state = state ?? "/tmp/swerve-agent-\(UInt32.random(in: 0 ... .max))"
         let agent = TestAgent(state: state, kernel: InMemoryKernel())
         let mechanisms = InMemoryMechanisms(agent.kernel, refusing: refusing)
         let assessments = mechanisms.assessments
-        let door = Door(
+        var door = Door(
             socket: agent.socket, policy: NodePolicy(policy), probe: { assessments },
             inspectors: { _ in [] })
+        door.grace = grace
         let daemon = NodeAgent(
-            state: state, mechanisms, drift: .repair, period: .seconds(3600), door: door,
+            state: state, mechanisms, drift: .repair, period: period, door: door,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        return (agent, daemon)
+    }
+
+    /// Runs `body` while the agent listens.
+    @discardableResult
+    static func with<Value>(
+        policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
+        period: Duration = .seconds(3600), _ body: (TestAgent) async throws -> Value
+    ) async throws -> Value {
+        let (agent, daemon) = make(
+            policy: policy, refusing: refusing, state: state, period: period)
         let run = Task { try await daemon.run() }
-        defer { try? FileManager.default.removeItem(atPath: state) }
+        defer { try? FileManager.default.removeItem(atPath: agent.state) }
         try await agent.waitUntilReady(run)
         let result: Result<Value, any Error>
         do { result = .success(try await body(agent)) } catch { result = .failure(error) }
@@ -53,7 +64,7 @@ struct TestAgent: Sendable {
         return try result.get()
     }
 
-    private func waitUntilReady(_ run: Task<Void, any Error>) async throws {
+    func waitUntilReady(_ run: Task<Void, any Error>) async throws {
         for _ in 0..<3000 {
             if FileManager.default.fileExists(atPath: socket),
                 try await ask("POST", AgentCall.status.path).text.contains("looked through")

@@ -16,9 +16,12 @@ extension AgentAPI {
             return Answer(encoding: try await api.list())
         },
         Route("GET", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
-            Answer(encoding: await WorkloadReport(try await api.record(call.id), of: api.engine))
+            try call.refuseQuery(otherThan: [])
+            return Answer(
+                encoding: await WorkloadReport(try await api.record(call.id), of: api.engine))
         },
         Route("PUT", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
+            try call.refuseQuery(otherThan: [])
             let wish = try call.read { (json) throws(FieldError) in
                 try WorkloadWish(json, id: call.id)
             }
@@ -27,21 +30,25 @@ extension AgentAPI {
             return Answer(encoding: WorkloadReport(record))
         },
         Route("PATCH", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
+            try call.refuseQuery(otherThan: [])
             let mode = try call.read(PolicyMode.init(asked:))
             return Answer(
                 encoding: WorkloadReport(try await api.keeper.setMode(mode, of: call.id)))
         },
         Route("DELETE", "/v1/pods/{id}") { (api, call) async throws(AgentRefusal) in
+            try call.refuseQuery(otherThan: [])
             try await api.keeper.delete(call.id)
             return Answer(json: .object([]))
         },
         Route("GET", "/v1/pods/{id}/counters") { (api, call) async throws(AgentRefusal) in
+            try call.refuseQuery(otherThan: [])
             do throws(EngineError) {
                 let counts = try await api.engine.counters(of: call.id)
                 return Answer(encoding: counts.rows.map(CounterView.init))
             } catch { throw AgentRefusal(error) }
         },
         Route("GET", "/v1/pods/{id}/plan") { (api, call) async throws(AgentRefusal) in
+            try call.refuseQuery(otherThan: [])
             let (record, workload) = try await api.opened(call.id)
             let plans = api.inspectors(workload).map { PlanView($0, record.plan) }
             return Answer(encoding: plans)

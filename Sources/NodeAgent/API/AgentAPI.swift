@@ -4,6 +4,7 @@ internal import AgentProtocol
 internal import LocalHTTP
 internal import Logging
 internal import RedirectionEngine
+internal import Synchronization
 
 /// The agent's API: docs/openapi.yaml says what it is, and a test holds the two together.
 package struct AgentAPI: Sendable {
@@ -13,6 +14,8 @@ package struct AgentAPI: Sendable {
     /// What tells a mechanism's doings in a workload.
     let inspectors: @Sendable (Workload) -> [any PlanInspector]
     let logger: Logger
+    /// Of those whom the server refuses, which may be as many as like to try.
+    let refusals = Pace()
 
     var engine: Engine { keeper.engine }
     var metrics: AgentMetrics { keeper.metrics }
@@ -71,10 +74,30 @@ package struct AgentAPI: Sendable {
 
     /// What the server says of itself.
     func refuse(_ refusal: Refusal) -> Answer {
-        logger.warning("refused: \(refusal)")
+        if let others = refusals.take() {
+            let rest = others == 0 ? "" : "; \(others) others have been refused since the last"
+            logger.warning("refused: \(refusal)\(rest)")
+        }
         metrics.noteRequest("none", "none", refusal.status)
         let isRetryable = refusal.status == 503 || refusal.status == 408
         return Answer(
             AgentRefusal(refusal.status, AgentError("\(refusal)", retryable: isRetryable)))
+    }
+}
+
+/// Lets one in a second through, and counts the others.
+final class Pace: Sendable {
+    private let state = Mutex<(last: ContinuousClock.Instant?, others: Int)>((nil, 0))
+
+    /// How many have not been let through since the last; `nil` for one of them.
+    func take(now: ContinuousClock.Instant = .now) -> Int? {
+        state.withLock { state in
+            if let last = state.last, now - last < .seconds(1) {
+                state.others += 1
+                return nil
+            }
+            defer { state = (now, 0) }
+            return state.others
+        }
     }
 }

@@ -63,6 +63,12 @@ package struct AgentRefusal: Error, Hashable, Sendable {
             self.init(500, AgentError(text, remedy: "see swerve status", retryable: false))
         case .unknown(let id, _):
             self.init(404, AgentError(text, field: "id", value: id, retryable: false))
+        case .unreachable(_, let reason) where reason.saysShortage:
+            self.init(
+                503,
+                AgentError(
+                    text, remedy: "see how many files swerved may open, and what memory there is",
+                    retryable: true))
         case .unreachable(_, let reason):
             self.init(
                 422,
@@ -118,5 +124,13 @@ package struct AgentRefusal: Error, Hashable, Sendable {
         case .limit, .newerState, .unsupported, .inexpressible, .ownCgroup:
             self.init(422, AgentError(text, field: "mode", retryable: false))
         }
+    }
+}
+
+extension KernelError {
+    /// It is for want of what there may be more of later, and says nothing about what was asked for.
+    fileprivate var saysShortage: Bool {
+        [.tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .resourceTemporarilyUnavailable]
+            .contains(errno)
     }
 }

@@ -42,18 +42,54 @@ final class AgentMetrics: Sendable {
         }
     }
 
+    /// Takes these for older than the agent, before it counts anything.
+    ///
+    /// What they have counted by the first look at them is not its own.
+    func begin(with ids: [Workload.ID]) {
+        state.withLock { $0.connections = ConnectionTotals(older: Set(ids)) }
+    }
+
     /// Adds up what a workload has counted, before its counters go, or may begin anew.
     func keepCounts(of id: Workload.ID, in engine: Engine) async {
-        guard let (record, reading) = await read(id, in: engine) else { return }
-        state.withLock { $0.connections.add(reading, of: record) }
+        await look(at: id, in: engine) { $0.add($1, of: $2, seenBy: $3) }
     }
 
     /// Counts on from what a workload's counters are now; those of one that is new are zero.
     func beginCounts(of id: Workload.ID, in engine: Engine) async {
-        guard state.withLock({ $0.connections.knows(id) }),
-            let (_, reading) = await read(id, in: engine)
-        else { return }
-        state.withLock { $0.connections.begin(reading, of: id) }
+        guard state.withLock({ $0.connections.knows(id) }) else { return }
+        await look(at: id, in: engine) { $0.begin($1, of: $2.id, seenBy: $3) }
+    }
+
+    /// Looks until nobody else has looked meanwhile; each time that somebody has is their success.
+    private func look(
+        at id: Workload.ID, in engine: Engine,
+        _ take: (
+            inout ConnectionTotals, NodeReadings.Counters, WorkloadRecord, ConnectionTotals.Look
+        ) -> Bool
+    ) async {
+        while true {
+            let look = state.withLock { $0.connections.look() }
+            guard let (record, reading) = await read(id, in: engine) else { return }
+            guard !state.withLock({ take(&$0.connections, reading, record, look) }) else { return }
+        }
+    }
+
+    /// Adds up what all workloads have counted.
+    @discardableResult
+    func lookAround(
+        _ engine: Engine
+    ) async -> (records: [WorkloadRecord], problems: [StateError], readings: NodeReadings?) {
+        let look = state.withLock { $0.connections.look() }
+        let (records, problems) = engine.list()
+        let readings = try? await engine.readings()
+        state.withLock { state in
+            for record in records {
+                guard let reading = readings?.counters[record.id] else { continue }
+                state.connections.add(reading, of: record, seenBy: look)
+            }
+            state.connections.keep(Set(records.map(\.id)), seenBy: look)
+        }
+        return (records, problems, readings)
     }
 
     private func read(
@@ -69,8 +105,7 @@ final class AgentMetrics: Sendable {
 
     /// Everything, as it is now.
     func text(of engine: Engine, isReady: Bool) async -> String {
-        let (records, problems) = engine.list()
-        let readings = try? await engine.readings()
+        let (records, problems, readings) = await lookAround(engine)
         let drifts = await engine.log.drifts
         var text = MetricsText()
         text.add("swerve_ready", .gauge, "Whether pods can be added.", [.init(isReady ? 1 : 0)])
@@ -81,11 +116,6 @@ final class AgentMetrics: Sendable {
         text.addDrift(records, drifts)
         if let readings { text.addGauges(readings.gauges) }
         state.withLock { state in
-            for record in records {
-                guard let reading = readings?.counters[record.id] else { continue }
-                state.connections.add(reading, of: record)
-            }
-            state.connections.keep(Set(records.map(\.id)))
             text.addConnections(state.connections)
             text.add(
                 "swerve_apply_duration_seconds", .histogram,

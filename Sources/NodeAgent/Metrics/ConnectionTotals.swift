@@ -13,14 +13,42 @@ struct ConnectionTotals {
         let reason: Reason
     }
 
-    private(set) var rows: [Row: UInt64] = [:]
-    private var last: [Workload.ID: NodeReadings.Counters] = [:]
+    /// When somebody began to look at counters.
+    struct Look { fileprivate let start: UInt64 }
 
-    /// Adds what has come since the last look at the workload.
-    mutating func add(_ reading: NodeReadings.Counters, of record: WorkloadRecord) {
-        let before = last[record.id].flatMap {
-            $0.mechanism == reading.mechanism ? $0.counts : nil
-        }
+    private struct Seen {
+        let reading: NodeReadings.Counters
+        let at: UInt64
+    }
+
+    private(set) var rows: [Row: UInt64] = [:]
+    private var last: [Workload.ID: Seen] = [:]
+    /// Those that were there before us: what they have counted so far is not ours to tell.
+    private var older: Set<Workload.ID> = []
+    /// How many readings have been taken in, and how many had been when somebody was forgotten.
+    private var clock: UInt64 = 0
+    private var forgotten: UInt64 = 0
+
+    init(older: Set<Workload.ID> = []) { self.older = older }
+
+    /// To be called before the counters are read: looks overlap, and come to their ends in any order.
+    func look() -> Look { Look(start: clock) }
+
+    /// Adds what has come since the last look at the workload; the first at one that was there before
+    /// us adds nothing.
+    ///
+    /// False where another look has been taken in since this one began, which may have seen more.
+    @discardableResult
+    mutating func add(
+        _ reading: NodeReadings.Counters, of record: WorkloadRecord, seenBy look: Look
+    ) -> Bool {
+        guard isNews(record.id, to: look) else { return false }
+        let before =
+            older.contains(record.id)
+            ? reading.counts
+            : last[record.id].flatMap {
+                $0.reading.mechanism == reading.mechanism ? $0.reading.counts : nil
+            }
         for (direction, reason, count) in reading.counts.rows {
             let known = before?[direction, reason] ?? 0
             let row = Row(
@@ -29,18 +57,39 @@ struct ConnectionTotals {
             // Fewer than before: they have begun anew.
             rows[row, default: 0] += count >= known ? count - known : count
         }
-        last[record.id] = reading
+        take(reading, of: record.id)
+        return true
     }
 
-    func knows(_ id: Workload.ID) -> Bool { last[id] != nil }
+    func knows(_ id: Workload.ID) -> Bool { last[id] != nil || older.contains(id) }
 
-    /// Takes the workload's counts for known as they are.
-    mutating func begin(_ reading: NodeReadings.Counters, of id: Workload.ID) {
-        last[id] = reading
+    /// Takes the workload's counts for known as they are; false as of `add`.
+    mutating func begin(
+        _ reading: NodeReadings.Counters, of id: Workload.ID, seenBy look: Look
+    ) -> Bool {
+        guard isNews(id, to: look) else { return false }
+        take(reading, of: id)
+        return true
     }
 
-    /// Forgets what was seen of others than these.
-    mutating func keep(_ ids: Set<Workload.ID>) { last = last.filter { ids.contains($0.key) } }
+    private func isNews(_ id: Workload.ID, to look: Look) -> Bool {
+        look.start >= last[id]?.at ?? forgotten
+    }
+
+    private mutating func take(_ reading: NodeReadings.Counters, of id: Workload.ID) {
+        clock += 1
+        last[id] = Seen(reading: reading, at: clock)
+        older.remove(id)
+    }
+
+    /// Forgets what was seen of others than these, which are all that the look has found.
+    mutating func keep(_ ids: Set<Workload.ID>, seenBy look: Look) {
+        let gone = last.filter { !ids.contains($0.key) && $0.value.at <= look.start }.keys
+        guard !gone.isEmpty else { return }
+        for id in gone { last[id] = nil }
+        clock += 1
+        forgotten = clock
+    }
 }
 
 extension Reason {
