@@ -48,8 +48,8 @@ package struct Subject: Hashable, Sendable {
         ]
     }()
 
-    /// A pod that nobody looks after, on a node where `ebpf` looks after another: to be compared with
-    /// `direct`.
+    /// A pod that nobody redirects, in a cgroup where `ebpf` redirects another: to be compared with
+    /// `direct`, which is outside, on the same kernel.
     package static let unmanaged: Subject = {
         var subject = Subject("unmanaged", .redirected(.ebpf, .preferred))
         subject.podCount = 2
