@@ -29,7 +29,8 @@ struct BenchProcess: Sendable {
         let output = try OwnedDescriptor.pipe()
         let child = try start("bench-load", job, place, output: output.writer)
         let text = try Self.readAll(
-            output.takeReader(), within: .nanoseconds(Int64(job.nanoseconds)) + .seconds(60))
+            output.takeReader(),
+            within: .nanoseconds(Int64(job.nanoseconds)) + .seconds(job.patience + 60))
         guard let text else {
             try child.signal(Signal.kill.rawValue)
             _ = try child.waitForExit()
@@ -75,6 +76,7 @@ struct BenchProcess: Sendable {
 /// Why there is no result.
 package enum BenchError: Error, CustomStringConvertible, Equatable {
     case processFailed(String, Int?)
+    case nothingToMeasure([SkippedSubject])
     /// Connections that were not what they should have been, so that numbers mean nothing.
     case wrongConnections(subject: String, scenario: String, String)
 
@@ -82,6 +84,8 @@ package enum BenchError: Error, CustomStringConvertible, Equatable {
         switch self {
         case .processFailed(let what, let status?): "\(what) ended with \(status)"
         case .processFailed(let what, nil): "\(what) did not come to its end"
+        case .nothingToMeasure(let skipped):
+            "nothing to measure: \(skipped.map(\.description).joined(separator: "; "))"
         case .wrongConnections(let subject, let scenario, let what):
             "\(subject), \(scenario): \(what)"
         }

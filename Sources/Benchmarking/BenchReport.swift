@@ -5,6 +5,10 @@ package struct BenchReport: Codable, Sendable {
     package let version: String
     package let command: [String]
     package let machine: MachineDescription
+    /// Which processors client, sidecar and server ran on.
+    package let placement: String
+    /// What was asked for and this kernel does not have.
+    package let skipped: [SkippedSubject]
     package let rounds: Int
     package let seconds: Double
     package let seed: UInt64
@@ -60,6 +64,8 @@ package struct BenchReport: Codable, Sendable {
         self.version = version
         self.command = command
         self.machine = machine
+        placement = results.placement
+        skipped = results.skipped
         rounds = bench.rounds
         seconds = bench.duration.milliseconds / 1000
         seed = bench.seed

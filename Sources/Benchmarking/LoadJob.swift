@@ -30,6 +30,8 @@ package struct LoadJob: Codable, Sendable {
     let acceptor: Acceptor
     let nanoseconds: UInt64
     let cpu: UInt32
+    /// How many seconds a peer may take before that is a failure.
+    let patience: UInt32
     /// Who opens the sockets.
     let uid: UInt32
     /// The cgroups whose processor time counts: the client's own, the sidecar's, the server's.
@@ -43,6 +45,7 @@ package struct LoadJob: Codable, Sendable {
     /// Does it in this process.
     package func run() throws(KernelError) -> LoadResult {
         try kernel("sched_setaffinity(\(cpu))") { tload_pin(cpu) }
+        tload_be_patient(patience)
         try become(Owner(uid: uid, gid: uid))
         try kernel("malloc") { tload_prepare(Self.latenciesKept) }
         let warmUp = perform(for: Self.warmUp)
@@ -114,7 +117,7 @@ struct LatencyCount: Codable, Sendable {
 
 /// The distribution of latencies in nanoseconds, in buckets of three digits.
 package struct Latencies: Sendable {
-    /// 10 seconds, twice what a client waits.
+    /// Up to 10 seconds: what takes longer counts as that.
     private var histogram = Histogram<UInt64>(
         lowestDiscernibleValue: 1, highestTrackableValue: 10_000_000_000,
         numberOfSignificantValueDigits: .three)

@@ -5,6 +5,8 @@ package import LinuxKernel
 
 /// What the numbers are numbers of.
 package struct MachineDescription: Codable, Sendable {
+    /// Whether this program was optimized when it was built: `release` or `debug`.
+    package let build: String
     package let kernel: String
     package let processor: String
     package let processors: Int
@@ -21,12 +23,21 @@ package struct MachineDescription: Codable, Sendable {
         let information = (try? readFile("/proc/cpuinfo")) ?? ""
         let load = (try? readFile("/proc/loadavg"))?.split(separator: " ").first
         return MachineDescription(
-            kernel: try kernelRelease(), processor: field("model name", information) ?? "unknown",
+            build: buildKind, kernel: try kernelRelease(),
+            processor: field("model name", information) ?? "unknown",
             processors: information.split(separator: "\n").count { $0.hasPrefix("processor") },
             isVirtual: field("flags", information)?.contains(" hypervisor") ?? false,
             preemption: text("/sys/kernel/debug/sched/preempt"),
             governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             mitigations: mitigations(), load: load.flatMap { Double($0) } ?? .nan)
+    }
+
+    private static var buildKind: String {
+        #if DEBUG
+        "debug"
+        #else
+        "release"
+        #endif
     }
 
     private static func field(_ name: String, _ information: String) -> String? {

@@ -28,6 +28,9 @@ extension Stage {
         let result = try measure(scenario, for: duration)
         let after = try await backend.runs()
         withExtendedLifetime(consume counting) {}
+        var measurement = Measurement(subject, scenario)
+        measurement.add(result)
+        try measurement.check()
         let connections = Double(max(1, result.operations + result.warmUp))
         return zip(before, after).compactMap { earlier, later in
             let runs = Double(later.runs - earlier.runs)

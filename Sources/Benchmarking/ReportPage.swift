@@ -56,11 +56,17 @@ package struct ReportPage {
         let mitigations = machine.mitigations.sorted { $0.key < $1.key }
             .map { "\($0.key): \($0.value)" }
         let rows: [(String, String)] = [
-            ("version", report.version), ("kernel", machine.kernel),
+            ("version", "\(report.version), \(machine.build) build"), ("kernel", machine.kernel),
             (
                 "processor",
                 "\(machine.processor), \(machine.processors) of them"
                     + (machine.isVirtual ? ", virtual" : "")
+            ),
+            ("placement", report.placement),
+            (
+                "not measured",
+                report.skipped.isEmpty
+                    ? "nothing" : report.skipped.map(\.description).joined(separator: "; ")
             ),
             ("governor", machine.governor ?? "unknown"),
             ("preemption", machine.preemption ?? "unknown"),

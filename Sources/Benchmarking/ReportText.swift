@@ -13,7 +13,12 @@ package struct ReportText {
             let rows = report.rows.filter { $0.name == name }
             return "\(name)\n\n" + table(rows)
         }
-        return ([machine] + sections + programs).joined(separator: "\n\n") + "\n"
+        return ([machine] + skipped + sections + programs).joined(separator: "\n\n") + "\n"
+    }
+
+    private var skipped: [String] {
+        report.skipped.isEmpty
+            ? [] : [report.skipped.map(\.description).joined(separator: "\n")]
     }
 
     private var programs: [String] {
@@ -33,9 +38,10 @@ package struct ReportText {
 
     private var machine: String {
         let machine = report.machine
-        return "\(report.version), Linux \(machine.kernel), \(machine.processor), "
+        return
+            "\(report.version) (\(machine.build) build), Linux \(machine.kernel), \(machine.processor), "
             + "\(machine.processors) processors, load \(machine.load.short) at the start; "
-            + "\(report.rounds) rounds of \(report.seconds.short) s"
+            + "\(report.rounds) rounds of \(report.seconds.short) s; \(report.placement)"
     }
 
     private func table(_ rows: [BenchReport.Row]) -> String {

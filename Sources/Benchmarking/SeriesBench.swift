@@ -18,7 +18,6 @@ package struct SeriesBench: Sendable {
 
     private let growth: Growth
     private let counts: [Int]
-    private let mechanisms: [Mechanism]
     private let bench: Bench
 
     package init(
@@ -27,7 +26,6 @@ package struct SeriesBench: Sendable {
     ) {
         self.growth = growth
         self.counts = counts
-        self.mechanisms = mechanisms
         let subjects = mechanisms.flatMap { mechanism in
             counts.map { Self.subject(growth, $0, mechanism) }
         }
@@ -63,29 +61,44 @@ package struct SeriesBench: Sendable {
         package let bytesPerPod: Int?
     }
 
+    /// What a run has found, and what this kernel does not have.
+    package struct Results: Sendable {
+        package let rows: [Row]
+        package let skipped: [SkippedSubject]
+    }
+
     /// Runs it; what it makes is gone when it returns, throws or is canceled.
-    package func run(progress: @escaping @Sendable (BenchProgress) -> Void) async throws -> [Row] {
-        try await bench.onStage(progress: progress) { stages in
-            let measurements = try bench.measure(stages, progress: progress)
+    package func run(
+        progress: @escaping @Sendable (BenchProgress) -> Void
+    ) async throws -> Results {
+        try await bench.onStage(progress: progress) { setting in
+            let measurements = try bench.measure(setting.stages, progress: progress)
+            let latencies = Dictionary(
+                uniqueKeysWithValues: measurements.map {
+                    ($0.subject, $0.rounds.compactMap(\.latency))
+                })
             var rows: [Row] = []
-            for (index, stage) in stages.enumerated() {
-                let measurement = measurements[index]
-                // Subjects are in order of mechanisms, then counts.
-                let first = measurements[index / counts.count * counts.count]
-                rows.append(
-                    Row(
-                        mechanism: mechanisms[index / counts.count],
-                        count: counts[index % counts.count], compile: compileTime(of: stage),
-                        apply: Sample(stage.applyTimes).median,
-                        remove: Sample(try await stage.remove()).median,
-                        connect: measurement.rounds.compactMap(\.latency),
-                        toFirst: Ratio(
-                            measurement.rounds.compactMap(\.latency),
-                            to: first.rounds.compactMap(\.latency), seed: bench.seed),
-                        bytesPerPod: stage.mapBytes.map { $0 / max(1, stage.applyTimes.count) }))
+            for stage in setting.stages {
+                if let row = try await row(of: stage, latencies) { rows.append(row) }
             }
-            return rows
+            return Results(rows: rows, skipped: setting.skipped)
         }
+    }
+
+    /// Ends the stage, for how long that takes is part of it.
+    private func row(of stage: Stage, _ latencies: [Subject: [Double]]) async throws -> Row? {
+        let subject = stage.subject
+        guard case .redirected(let mechanism, _) = subject.way,
+            let connect = latencies[subject], let least = counts.first,
+            let first = latencies[Self.subject(growth, least, mechanism)]
+        else { return nil }
+        return Row(
+            mechanism: mechanism,
+            count: growth == .lists ? subject.listLength : subject.podCount,
+            compile: compileTime(of: stage), apply: Sample(stage.applyTimes).median,
+            remove: Sample(try await stage.remove()).median, connect: connect,
+            toFirst: Ratio(connect, to: first, seed: bench.seed),
+            bytesPerPod: stage.mapBytes.map { $0 / max(1, stage.applyTimes.count) })
     }
 
     /// The median of three times, in milliseconds.

@@ -24,6 +24,8 @@ package struct ServeJob: Codable, Sendable {
 
     let role: Role
     let cpu: UInt32
+    /// How many seconds those that are dialed on to may take before that is a failure.
+    let patience: UInt32
     /// Who opens the sockets; listeners that need privileges are opened before.
     let uid: UInt32?
 
@@ -37,6 +39,7 @@ package struct ServeJob: Codable, Sendable {
     /// Serves; `ready` is called once all ports are open.
     package func run(ready: () throws(KernelError) -> Void) throws(KernelError) -> Never {
         try kernel("sched_setaffinity(\(cpu))") { tload_pin(cpu) }
+        tload_be_patient(patience)
         let needsPrivileges = if case .sidecar(_, true) = role { true } else { false }
         if !needsPrivileges { try giveUpPrivileges() }
         try open()

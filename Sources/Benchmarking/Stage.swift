@@ -18,14 +18,22 @@ struct Stage: Sendable {
     let mapBytes: Int?
     private let processes: BenchProcess
     private let cpus: CPUChoice
+    private let patience: UInt32
 
     /// Which processors the parts of a connection run on.
-    struct CPUChoice: Sendable {
+    struct CPUChoice: Hashable, Sendable, CustomStringConvertible {
         let numbers: [UInt32]
 
+        /// With fewer processors than parts, those at the end share one: whoever accepts a
+        /// connection is then never where the client is, or always, whatever the subject.
         subscript(part: BenchPod.Part) -> UInt32 {
             let index = BenchPod.Part.allCases.firstIndex(of: part) ?? 0
-            return numbers[index % numbers.count]
+            return numbers[min(index, numbers.count - 1)]
+        }
+
+        var description: String {
+            let places = BenchPod.Part.allCases.map { "\($0.rawValue) on CPU \(self[$0])" }
+            return places.joined(separator: ", ")
         }
     }
 
@@ -34,7 +42,7 @@ struct Stage: Sendable {
 
     static func build(
         _ subject: Subject, in base: Cgroup, firstPod: Int, processes: BenchProcess,
-        cpus: CPUChoice, lockFile: String
+        cpus: CPUChoice, patience: UInt32, lockFile: String
     ) async throws -> Stage {
         let top = base.child(subject.name.replacing(" ", with: "-").replacing("/", with: "-"))
         let (node, outside) = (top.child("node"), top.child("outside"))
@@ -63,7 +71,8 @@ struct Stage: Sendable {
         }
         let stage = Stage(
             subject: subject, pod: pods[0], others: Array(pods.dropFirst()), backend: backend,
-            applyTimes: times, mapBytes: bytes, processes: processes, cpus: cpus)
+            applyTimes: times, mapBytes: bytes, processes: processes, cpus: cpus,
+            patience: patience)
         try stage.startServers()
         return stage
     }
@@ -79,11 +88,13 @@ struct Stage: Sendable {
             }
         if let role {
             let sidecar = ServeJob(
-                role: role, cpu: cpus[.sidecar], uid: Preset.fsm.sidecar.uids.first)
+                role: role, cpu: cpus[.sidecar], patience: patience,
+                uid: Preset.fsm.sidecar.uids.first)
             _ = try processes.serve(sidecar, in: pod.place(.sidecar, .outbound))
         }
         for direction in Direction.allCases {
-            let servers = ServeJob(role: .servers, cpu: cpus[.server], uid: nil)
+            let servers = ServeJob(
+                role: .servers, cpu: cpus[.server], patience: patience, uid: nil)
             _ = try processes.serve(servers, in: pod.place(.server, direction))
         }
     }
@@ -94,7 +105,7 @@ struct Stage: Sendable {
         let job = LoadJob(
             scenario: scenario, address: address, port: port, acceptor: acceptor,
             nanoseconds: UInt64(duration / .nanoseconds(1) * scenario.stretch),
-            cpu: cpus[.client], uid: Self.applicationID,
+            cpu: cpus[.client], patience: patience, uid: Self.applicationID,
             cgroups: BenchPod.Part.allCases.map { pod.place($0, scenario.direction).cgroup.path })
         return try processes.load(job, in: pod.place(.client, scenario.direction))
     }

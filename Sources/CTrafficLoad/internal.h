@@ -17,8 +17,8 @@
 		result_ < 0 ? -errno : result_;    \
 	})
 
-/* Longer than anything here takes on a machine that is alive. */
-#define TLOAD_PATIENCE_SECONDS 5
+/* How long a socket waits for its peer; see tload_be_patient. */
+extern uint32_t tload_patience_seconds;
 
 static inline uint64_t tload_now(void)
 {

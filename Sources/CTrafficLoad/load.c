@@ -141,8 +141,8 @@ static int run_many(struct tload_run *run, int epoll, uint32_t size, uint32_t co
 	uint32_t finished = 0;
 
 	while (finished < connections) {
-		int count = OR_ERRNO(
-			epoll_wait(epoll, events, CONNECTIONS_MAX, TLOAD_PATIENCE_SECONDS * 1000));
+		int count = OR_ERRNO(epoll_wait(epoll, events, CONNECTIONS_MAX,
+						(int)tload_patience_seconds * 1000));
 
 		if (count <= 0)
 			return count == 0 ? -ETIMEDOUT : count;

@@ -12,6 +12,9 @@
 /* A load of which so many operations fail is not one to measure. */
 #define FAILURES_MAX 1000
 
+/* Longer than anything here takes on a machine that has little else to do. */
+uint32_t tload_patience_seconds = 5;
+
 static uint32_t *latencies;
 static uint32_t capacity, recorded;
 static uint64_t tenths[TENTHS];
@@ -79,9 +82,14 @@ struct tload_outcome tload_finish(struct tload_run *run)
 	return run->outcome;
 }
 
+void tload_be_patient(uint32_t seconds)
+{
+	tload_patience_seconds = seconds;
+}
+
 int tload_set_patience(int fd)
 {
-	struct timeval limit = { .tv_sec = TLOAD_PATIENCE_SECONDS };
+	struct timeval limit = { .tv_sec = tload_patience_seconds };
 	int result = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 
 	if (result == 0)

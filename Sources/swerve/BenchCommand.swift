@@ -60,8 +60,15 @@ struct BenchRunCommand: ParsableCommand {
     @Option(help: "The seed of the order within rounds, and of the intervals.")
     var seed: UInt64 = 1
 
-    @Option(help: "The processors for client, sidecar and server, with commas (default: all).")
+    @Option(
+        help: """
+            The processors for client, sidecar and server, with commas (default: the first ones; \
+            with two, sidecar and server share the second).
+            """)
     var cpus = ListArgument<UInt32>([])
+
+    @Option(help: "How many seconds without an answer make a connection one that failed.")
+    var patience = 5
 
     @Option(help: "Write everything that was measured to this file, as JSON.")
     var json: String?
@@ -72,6 +79,7 @@ struct BenchRunCommand: ParsableCommand {
     func validate() throws {
         try checkCount("--rounds", rounds, 1...1000)
         try checkDuration(duration)
+        try checkCount("--patience", patience, 1...600)
         for size in sizes.values { try checkCount("--sizes", size, 1...1 << 20) }
         for count in connections.values { try checkCount("--connections", count, 1...256) }
     }
@@ -86,7 +94,8 @@ struct BenchRunCommand: ParsableCommand {
             scenarios: Scenario.all(
                 scenarios.values, directions.values, sizes: sizes.values,
                 connections: connections.values),
-            rounds: rounds, duration: .seconds(duration), seed: seed, cpus: cpus.values)
+            rounds: rounds, duration: .seconds(duration), seed: seed, cpus: cpus.values,
+            patience: UInt32(patience))
         try runInterruptibly { [json, html] in
             let machine = try MachineDescription.current()
             let results = try await bench.run(progress: ProgressLine.show)

@@ -31,12 +31,13 @@ struct SeriesOptions: ParsableArguments {
             growth, counts, of: mechanisms.values, rounds: rounds,
             duration: .seconds(duration), seed: seed)
         try runInterruptibly { [json] in
-            let rows = try await bench.run(progress: ProgressLine.show)
+            let results = try await bench.run(progress: ProgressLine.show)
             ProgressLine.end()
+            for skipped in results.skipped { Console.complain("bench: \(skipped)") }
             if json {
-                try Console.say(json: rows)
+                try Console.say(json: results.rows)
             } else {
-                Console.say(SeriesBench.Row.markdown(rows, of: growth))
+                Console.say(SeriesBench.Row.markdown(results.rows, of: growth))
             }
         }
     }

@@ -45,8 +45,12 @@ struct ReportTests {
             subjects: Subject.all, scenarios: [connect, bulk, churn], rounds: 2,
             duration: .milliseconds(500), seed: 1)
         return BenchReport(
-            bench, BenchResults(measurements: measurements, programs: programs), on: machine,
-            version: "swerve 0", command: ["swerve", "<bench>"])
+            bench,
+            BenchResults(
+                measurements: measurements, programs: programs,
+                skipped: [SkippedSubject(subject: "legacy", reason: "none")],
+                placement: Stage.CPUChoice(numbers: [0, 1]).description),
+            on: machine, version: "swerve 0", command: ["swerve", "<bench>"])
     }
 
     private static let programs = [
@@ -56,13 +60,17 @@ struct ReportTests {
     ]
 
     private static let machine = MachineDescription(
-        kernel: "6.1", processor: "P", processors: 2, isVirtual: true, preemption: nil,
+        build: "debug", kernel: "6.1", processor: "P", processors: 2, isVirtual: true,
+        preemption: nil,
         governor: nil, mitigations: ["spectre": "on & <off>"], load: 0.5)
 
     @Test func `a table compares round by round`() throws {
         let text = ReportText(try Self.report()).text
         let golden = """
-            swerve 0, Linux 6.1, P, 2 processors, load 0.5 at the start; 2 rounds of 0.5 s
+            swerve 0 (debug build), Linux 6.1, P, 2 processors, load 0.5 at the start; \
+            2 rounds of 0.5 s; client on CPU 0, sidecar on CPU 1, server on CPU 1
+
+            legacy is not measured: none
 
             connect outbound
 
@@ -138,10 +146,36 @@ struct ReportTests {
 
     @Test func `outbound, subjects that would be the same are measured once`() {
         let names = { (direction: Direction) in
-            Subject.all.filter { $0.isDistinct(direction) }.map(\.name)
+            Subject.all.filter { $0.isDistinct(direction, among: Subject.all) }.map(\.name)
         }
         #expect(names(.outbound) == ["direct", "manual", "legacy", "nft", "ebpf"])
         #expect(names(.inbound).count == 7)
+    }
+
+    @Test func `what a kernel lacks is skipped, and what is left measured both ways`() {
+        func skipped(_ reason: String?, hasSocketLookup: Bool) -> [String] {
+            SkippedSubject.among(Subject.all, hasSocketLookup: hasSocketLookup) {
+                "\($0)" == "ebpf" ? reason : nil
+            }.map(\.description)
+        }
+        #expect(skipped(nil, hasSocketLookup: true).isEmpty)
+        #expect(
+            skipped(nil, hasSocketLookup: false)
+                == ["ebpf is not measured: this kernel has no inbound by socket lookup"])
+        #expect(
+            skipped("no sockops", hasSocketLookup: true)
+                == ["ebpf is not measured: no sockops", "ebpf-tc is not measured: no sockops"])
+        let left = Subject.all.filter { $0.name != "ebpf" && $0.name != "nft" }
+        #expect(left.allSatisfy { $0.isDistinct(.outbound, among: left) })
+    }
+
+    @Test func `a client is alone with two processors, and each part with three`() {
+        let parts = { (numbers: [UInt32]) in
+            BenchPod.Part.allCases.map { Stage.CPUChoice(numbers: numbers)[$0] }
+        }
+        #expect(parts([4]) == [4, 4, 4])
+        #expect(parts([4, 7]) == [4, 7, 7])
+        #expect(parts([4, 7, 1, 2]) == [4, 7, 1])
     }
 
     @Test func `scenarios are all that the options ask for`() {

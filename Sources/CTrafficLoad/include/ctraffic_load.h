@@ -106,4 +106,7 @@ struct tload_outcome tload_lookup(struct tload_target target, uint64_t nanosecon
 /* Keeps the process on one CPU. */
 int tload_pin(uint32_t cpu);
 
+/* How long sockets that are opened from now on wait for their peers before that is a failure. */
+void tload_be_patient(uint32_t seconds);
+
 #endif
