@@ -74,7 +74,8 @@ static __always_inline void swerve_number_handshake(struct bpf_sock_ops *ctx, __
 		return;
 	swerve_client_key(ctx, pod, &key);
 	handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
-	if (!handshake || handshake->cookie != bpf_get_socket_cookie(ctx))
+	/* It asks again when the SYN is repeated, and the next number is another by then. */
+	if (!handshake || handshake->port || handshake->cookie != bpf_get_socket_cookie(ctx))
 		return;
 	handshake->port = key.port;
 	numbered = *handshake;
