@@ -19,7 +19,10 @@ package enum LoopbackReturn {
     /// Who made our routes (`rtm_protocol`), a number that nobody has registered.
     private static let maker: UInt8 = 121
 
-    /// Makes the routes of the interfaces that have one of the addresses.
+    /// Makes the routes of the interfaces that are up and have one of the addresses.
+    ///
+    /// One that somebody else has made will do. An interface that goes down, or away, meanwhile takes
+    /// the connections by it along; `missing` tells when it is back.
     ///
     /// `about` is told of each step before it is made.
     package static func install(
@@ -29,8 +32,15 @@ package enum LoopbackReturn {
         var netlink = try RouteNetlink.open(in: namespace)
         for interface in try missing(&netlink, for: addresses) {
             about("add \(text(interface))")
-            try netlink.changeLoopbackRoute(RTM_NEWROUTE, by: interface, maker: maker)
+            do throws(KernelError) {
+                try netlink.changeLoopbackRoute(RTM_NEWROUTE, by: interface, maker: maker)
+            } catch  where isNoMatter(error) {}
         }
+    }
+
+    /// It is there by now, or its interface is not.
+    private static func isNoMatter(_ error: KernelError) -> Bool {
+        [.fileExists, .networkDown, .operationNotSupportedByDevice].contains(error.errno)
     }
 
     /// Removes the routes, but those of interfaces that have one of the spared addresses.
@@ -50,7 +60,7 @@ package enum LoopbackReturn {
         }
     }
 
-    /// The routes that are not there, as ip(8) speaks of them.
+    /// The routes that are not there, whoever might have made them, as ip(8) speaks of them.
     package static func missing(
         in namespace: NetworkNamespace, for addresses: Set<IPAddress>
     ) throws(KernelError) -> [String] {
@@ -70,7 +80,7 @@ package enum LoopbackReturn {
         _ netlink: inout RouteNetlink, for addresses: Set<IPAddress>
     ) throws(KernelError) -> [UInt32] {
         try netlink.interfaces(with: addresses)
-            .subtracting(try netlink.loopbackRoutes(maker: maker)).sorted()
+            .subtracting(try netlink.loopbackRoutes()).sorted()
     }
 
     private static func text(_ interface: UInt32) -> String {
@@ -79,15 +89,15 @@ package enum LoopbackReturn {
 }
 
 extension RouteNetlink {
-    /// The interfaces that have one of these IPv6 addresses, but for loopback itself.
+    /// The interfaces that are up and have one of these IPv6 addresses, but for loopback itself.
     fileprivate mutating func interfaces(
         with addresses: Set<IPAddress>
     ) throws(KernelError) -> Set<UInt32> {
-        let loopbacks = try links().filter(\.isLoopback).map(\.index)
+        let links = try links().filter { $0.isUp && !$0.isLoopback }.map(\.index)
         let wanted = try self.addresses().filter {
             $0.address.family == .ipv6 && addresses.contains($0.address)
         }
-        return Set(wanted.map(\.interfaceIndex)).subtracting(loopbacks)
+        return Set(wanted.map(\.interfaceIndex)).intersection(links)
     }
 
     /// Adds or deletes `local ::1` by an interface; one that is there already stays.
@@ -110,17 +120,20 @@ extension RouteNetlink {
         try socket.request(message, "change the route to ::1 by interface \(interface)")
     }
 
-    /// The interfaces by which `maker` has made a route to `::1`.
-    fileprivate mutating func loopbackRoutes(maker: UInt8) throws(KernelError) -> Set<UInt32> {
+    /// The interfaces by which `maker`, or anybody, has made a local route to `::1`.
+    fileprivate mutating func loopbackRoutes(
+        maker: UInt8? = nil
+    ) throws(KernelError) -> Set<UInt32> {
         var message = NetlinkMessage(RTM_GETROUTE, flags: NLM_F_REQUEST | NLM_F_DUMP)
         var header = rtmsg()
         header.rtm_family = AddressFamily.ipv6.domain
         message.add(header: header)
         let found = try socket.dump(message, "list routes").compactMap { reply in
-            // struct rtmsg: family, destination length, source length, tos, table, protocol.
-            guard reply.count >= 28, reply[17] == 128, reply[21] == maker else {
-                return UInt32?.none
-            }
+            // struct rtmsg: family, destination length, source length, tos, table, protocol, scope,
+            // type.
+            guard reply.count >= 28, reply[17] == 128, reply[21] == maker ?? reply[21],
+                reply[20] == UInt8(clibmnl_rt_table_local), reply[23] == UInt8(clibmnl_rtn_local)
+            else { return UInt32?.none }
             let attributes = reply.netlinkAttributes(from: 28)
             let destination = attributes.first { $0.type == clibmnl_rta_dst }?.value
             guard destination == IPAddress.loopback(.ipv6).wireBytes else { return nil }

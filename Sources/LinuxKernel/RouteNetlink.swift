@@ -93,6 +93,8 @@ package struct RouteNetlink: ~Copyable {
         /// Whether packets begin with an Ethernet header (`ARPHRD_ETHER`).
         package let isEthernet: Bool
         package let isLoopback: Bool
+        /// Whether it is set up (`IFF_UP`), with a carrier or without.
+        package let isUp: Bool
         /// Whether it is a VLAN on top of another interface.
         package let isVLAN: Bool
     }
@@ -102,12 +104,15 @@ package struct RouteNetlink: ~Copyable {
         var message = NetlinkMessage(RTM_GETLINK, flags: NLM_F_REQUEST | NLM_F_DUMP)
         message.add(header: ifinfomsg())
         return try socket.dump(message, "list interfaces").compactMap { reply in
-            // struct ifinfomsg: family, padding, type, index; ARPHRD_ETHER is 1, _LOOPBACK 772.
+            // struct ifinfomsg: family, padding, type, index, flags; ARPHRD_ETHER is 1,
+            // _LOOPBACK 772.
             guard let type = reply.loadInteger(at: 16 + 2, as: UInt16.self),
-                let index = reply.loadInteger(at: 16 + 4, as: UInt32.self)
+                let index = reply.loadInteger(at: 16 + 4, as: UInt32.self),
+                let flags = reply.loadInteger(at: 16 + 8, as: UInt32.self)
             else { return nil }
             return Link(
                 index: index, isEthernet: type == 1, isLoopback: type == 772,
+                isUp: flags & UInt32(clibmnl_iff_up) != 0,
                 isVLAN: Self.kind(of: reply) == "vlan")
         }
     }

@@ -12,28 +12,53 @@ import Testing
 
 /// Maps without room, and steps that fail half-way.
 @Suite(.requiresKernel) struct HalfwayTests {
-    @Test(.timeLimit(.minutes(2)))
-    func `with a map full of handshakes a plan is applied, and no connection gets a wrong origin`()
-        async
-    {
-        await #expect(processExitsWith: .success) {
+    /// Where connections are numbered, each needs two entries, and there is room for one.
+    @Test(.timeLimit(.minutes(2)), arguments: [false, true])
+    func `with a map full of handshakes a plan is applied, and no connection gets a wrong origin`(
+        _ isNumbered: Bool
+    ) async {
+        await #expect(processExitsWith: .success) { [isNumbered] in
             try await withPinnedPod { world in
                 let backend = try await world.load()
-                let path = "\(world.pins)/v\(SWERVE_ABI_VERSION)/maps/swerve_handshakes"
-                let map = try #require(try BPFMap.open(pinned: path, name: "swerve_handshakes"))
-                let keys = (0..<UInt32(map.maxEntries)).map { number in
-                    var key = swerve_handshake_key()
-                    key.addr.word.0 = number + 1
-                    return key
-                }
-                try map.update(
-                    keys: keys,
-                    values: [swerve_handshake](repeating: .init(), count: keys.count))
+                try world.fillHandshakes(leaving: isNumbered ? 1 : 0)
                 try await backend.apply(world.pod.plan, to: world.pod.workload)
                 #expect(try await backend.drift(from: world.pod.plan, in: world.pod.workload) == [])
+                if isNumbered { try world.numberConnections() }
                 let outbound = try world.connectOut()
                 #expect(try await backend.failures()["handshakes full"] == 1)
                 #expect(throws: KernelError.self) { try outbound.server.originalDestination(.ipv4) }
+                try await backend.remove(from: world.pod.workload)
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)), arguments: [false, true])
+    func `with a map full of handshakes nothing is connected from a client's address`(
+        _ isNumbered: Bool
+    ) async {
+        await #expect(processExitsWith: .success) { [isNumbered] in
+            try await withPinnedPod { world in
+                let backend = try await world.load()
+                var plan = world.pod.plan
+                plan.inboundMode = .transparent(mark: 0x539, table: 133)
+                try await backend.apply(plan, to: world.pod.workload)
+                if isNumbered { try world.numberConnections() }
+                let onward = try world.pod.namespace.run { () throws(KernelError) in
+                    let socket = try withFilesystemOwner(.sidecar) { () throws(KernelError) in
+                        try Socket.open(.tcp.nonBlocking, .ipv4)
+                    }
+                    try socket.set(.transparent4, to: 1)
+                    try socket.bind(Endpoint(world.pod.peerAddress(.ipv4), 0))
+                    return socket
+                }
+                try world.fillHandshakes(leaving: isNumbered ? 1 : 0)
+                let before = try await backend.occupancy()["swerve_handshakes"]
+                let error = #expect(throws: KernelError.self) {
+                    try onward.connect(to: Endpoint(world.pod.address(.ipv4), 8080))
+                }
+                #expect(error?.errno == .notPermitted)
+                #expect(try await backend.failures()["handshakes full"] == 1)
+                #expect(try await backend.occupancy()["swerve_handshakes"] == before)
                 try await backend.remove(from: world.pod.workload)
             }
         }
@@ -74,5 +99,33 @@ import Testing
                 #expect(!Directory(path: pods).exists)
             }
         }
+    }
+}
+
+extension PinnedWorld {
+    private func map(_ name: String) throws -> BPFMap {
+        let path = "\(pins)/v\(SWERVE_ABI_VERSION)/maps/\(name)"
+        return try #require(try BPFMap.open(pinned: path, name: name))
+    }
+
+    /// Fills the map with handshakes of nobody's, but for so many.
+    fileprivate func fillHandshakes(leaving room: Int) throws {
+        let map = try map("swerve_handshakes")
+        let keys = (0..<UInt32(map.maxEntries - room)).map { number in
+            var key = swerve_handshake_key()
+            key.addr.word.0 = number + 1
+            return key
+        }
+        try map.update(
+            keys: keys, values: [swerve_handshake](repeating: .init(), count: keys.count))
+    }
+
+    /// As if NAT had connections of the pod.
+    fileprivate func numberConnections() throws {
+        let pods = try map("swerve_pods")
+        let key = try pod.namespace.cookie()
+        var entry = try #require(try pods.lookup(key, as: swerve_pod.self))
+        entry.flags |= UInt32(SWERVE_POD_RENUMBERED.rawValue)
+        try pods.update(key, entry)
     }
 }

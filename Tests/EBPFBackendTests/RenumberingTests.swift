@@ -7,6 +7,7 @@ import LibBPF
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
+import SystemPackage
 import Testing
 
 /// New connections that would share the ports of one that NAT redirected before the programs did.
@@ -80,23 +81,74 @@ import Testing
         }
     }
 
+    /// The SYN is repeated meanwhile, which makes no third.
+    @Test(.timeLimit(.minutes(2)), arguments: [false, true])
+    func `without such connections there is no second entry`(_ isNumbered: Bool) async {
+        await #expect(processExitsWith: .success) { [isNumbered] in
+            try await withTestCgroup { cgroup in
+                let scene = try Scene(.ipv4)
+                var old: Connection? = try scene.connect(8080)
+                _ = try await scene.apply(to: cgroup, false)
+                if !isNumbered {
+                    // Broken off, nothing of it stays that NAT could take care of.
+                    try old?.client.resetOnClose()
+                    old = nil
+                }
+                let backend = try await scene.apply(to: cgroup, false)
+                let flag = try scene.flags() & UInt32(SWERVE_POD_RENUMBERED.rawValue)
+                #expect((flag != 0) == isNumbered)
+                let client = try scene.beginConnection(8081)
+                let begun = try await backend.occupancy()["swerve_handshakes"]
+                #expect(begun == (isNumbered ? 2 : 1))
+                try scene.lose(false)
+                let server = try #require(scene.sidecar).socket.accept()
+                #expect(try server.originalDestination(.ipv4) == scene.destination(8081))
+                #expect(try server.peerEndpoint() == client.localEndpoint())
+                #expect(try await backend.occupancy()["swerve_handshakes"] == 0)
+                try old?.exchange("old")
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)), arguments: [false, true])
+    func `a handshake in flight goes with its pod's own programs, or with its socket`(
+        _ isAttached: Bool
+    ) async {
+        await #expect(processExitsWith: .success) { [isAttached] in
+            try await withTestCgroup { cgroup in
+                let scene = try Scene(.ipv4)
+                let backend = try await scene.apply(to: cgroup, isAttached)
+                do {
+                    let client = try scene.beginConnection(8081)
+                    #expect(try await backend.occupancy()["swerve_handshakes"] == 1)
+                    try await backend.remove(from: scene.pod.workload)
+                    let left = try await backend.occupancy()["swerve_handshakes"]
+                    #expect(left == (isAttached ? 0 : 1))
+                    #expect(try client.localEndpoint().port != 0)
+                }
+                #expect(try await backend.occupancy()["swerve_handshakes"] == 0)
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(2)))
-    func `without such connections there is no second entry`() async {
+    func `the handshakes of a pod that is gone go with the next process`() async {
         await #expect(processExitsWith: .success) {
             try await withTestCgroup { cgroup in
                 let scene = try Scene(.ipv4)
                 do {
-                    let old = try scene.connect(8080)
-                    _ = try await scene.apply(to: cgroup, false)
-                    try old.exchange("old")
-                    // Broken off, nothing of it stays that NAT could take care of.
-                    try old.client.resetOnClose()
+                    let backend = try await scene.apply(to: cgroup, false)
+                    try await backend.remove(from: scene.pod.workload)
+                }
+                // One may be in flight in a cgroup that is there, though it has no entry.
+                for pod in [try cgroup.id() | 1 << 63, 1 << 62] {
+                    var key = swerve_handshake_key()
+                    key.pod = pod
+                    key.port = 1
+                    try scene.map("swerve_handshakes").update(key, swerve_handshake())
                 }
                 let backend = try await scene.apply(to: cgroup, false)
-                #expect(try scene.flags() & UInt32(SWERVE_POD_RENUMBERED.rawValue) == 0)
-                let new = try scene.connect(8081)
-                #expect(try new.origin(.ipv4) == scene.destination(8081))
-                #expect(try await backend.occupancy()["swerve_handshakes"] == 0)
+                #expect(try await backend.occupancy()["swerve_handshakes"] == 1)
             }
         }
     }
@@ -143,6 +195,29 @@ private struct Scene {
         return Connection(client: client, server: try #require(sidecar).socket.accept())
     }
 
+    /// A connection from the pod whose SYN is lost for as long as `lose` says.
+    func beginConnection(_ port: UInt16) throws -> Socket {
+        try lose(true)
+        let client = try pod.namespace.run { () throws(KernelError) in
+            try Socket.open(.tcp.nonBlocking, family)
+        }
+        let error = #expect(throws: KernelError.self) {
+            try client.connect(to: destination(port))
+        }
+        #expect(error?.errno == .nowInProgress)
+        return client
+    }
+
+    /// Whether what comes to the sidecar is lost.
+    func lose(_ isLost: Bool) throws {
+        let add =
+            "add table inet loss; add chain inet loss c { type filter hook input priority 0; };"
+            + "add rule inet loss c tcp dport 15001 drop"
+        let result = try StockTool.run(
+            "nft", isLost ? add : "delete table inet loss", in: pod.namespace)
+        #expect(result.status == 0, "\(result.output)")
+    }
+
     func apply(to cgroup: Cgroup, _ isAttached: Bool) async throws -> EBPFBackend {
         let backend = try await EBPFBackend.load(
             attachingTo: cgroup,
@@ -153,7 +228,7 @@ private struct Scene {
         return backend
     }
 
-    private func map(_ name: String) throws -> BPFMap {
+    func map(_ name: String) throws -> BPFMap {
         let path = "\(files.path)/swerve/v\(SWERVE_ABI_VERSION)/maps/\(name)"
         return try #require(try BPFMap.open(pinned: path, name: name))
     }

@@ -104,6 +104,36 @@ import Testing
         }
     }
 
+    /// What the kernel answers for the application's socket goes by the route to `::1`.
+    @Test(.timeLimit(.minutes(2)))
+    func `a sidecar's end on loopback is waited for when the application's has gone`() async {
+        await #expect(processExitsWith: .success) {
+            try await withPinnedPod { world in
+                let (workload, namespace) = (world.pod.workload, world.pod.namespace)
+                // As short a memory of closed sockets as there is.
+                let words = ["sysctl", "-qw", "net.ipv4.tcp_fin_timeout=1"]
+                #expect(try StockTool.run(words, in: namespace).status == 0)
+                let listener = try namespace.listen(.ipv6, 15001, as: .sidecar)
+                let backend = try await world.load()
+                try await backend.apply(world.pod.plan, to: workload)
+                var client: Socket? = try namespace.connect(
+                    to: Endpoint(world.pod.peerAddress(.ipv6), 8080))
+                var server: Socket? = try listener.accept()
+                #expect(client != nil && server != nil)
+                client = nil
+                try await waitUntil {
+                    try ConnectedSocket.all(in: namespace)
+                        .allSatisfy { $0.remote.address != .loopback(.ipv6) }
+                }
+                #expect(try await backend.retire(from: workload) == .lingering(connections: 1))
+                #expect(try LoopbackReturn.remains(in: namespace).count == 1)
+                server = nil
+                try await waitForRetirement(of: workload, by: backend)
+                #expect(try LoopbackReturn.remains(in: namespace) == [])
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(2)))
     func `a qdisc of somebody else stays when the filters go`() async {
         await #expect(processExitsWith: .success) {

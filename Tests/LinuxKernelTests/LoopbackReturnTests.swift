@@ -43,17 +43,44 @@ import Testing
         try LoopbackReturn.remove(from: namespace)
     }
 
-    @Test func `a route of somebody else's stays, and loopback itself needs none`() throws {
+    /// With the default metric it is the very route that we would make.
+    @Test(arguments: ["metric 7", ""])
+    func `a route of somebody else's will do and stays, and loopback itself needs none`(
+        _ metric: String
+    ) throws {
         let pod = try TestPod.create()
-        let add = "-6 route add local ::1 dev eth0 table local metric 7".split(separator: " ")
-        let result = try StockTool.run(["ip"] + add.map { String($0) }, in: pod.namespace)
-        #expect(result.status == 0)
+        let own = Set(pod.addresses.values).union([.loopback(.ipv6)])
+        #expect(try LoopbackReturn.missing(in: pod.namespace, for: own).count == 1)
+        let add = "ip -6 route add local ::1 dev eth0 table local \(metric)"
+        #expect(try StockTool.run("sh", "-c", add, in: pod.namespace).status == 0)
         let before = try routes(pod.namespace)
-        try LoopbackReturn.install(
-            in: pod.namespace, for: Set(pod.addresses.values).union([.loopback(.ipv6)]))
-        #expect(try LoopbackReturn.remains(in: pod.namespace).count == 1)
+        #expect(try LoopbackReturn.missing(in: pod.namespace, for: own) == [])
+        try LoopbackReturn.install(in: pod.namespace, for: own)
+        #expect(try LoopbackReturn.remains(in: pod.namespace) == [])
         try LoopbackReturn.remove(from: pod.namespace)
         #expect(try routes(pod.namespace) == before)
+    }
+
+    @Test func `a route that is no way back is not taken for one`() throws {
+        let pod = try TestPod.create()
+        let own = Set(pod.addresses.values)
+        try run("ip", "-6", "route", "add", "::1", "dev", "eth0", in: pod.namespace)
+        try LoopbackReturn.install(in: pod.namespace, for: own)
+        #expect(try LoopbackReturn.remains(in: pod.namespace).count == 1)
+    }
+
+    @Test func `an interface that is down gets its route when it is up`() throws {
+        let pod = try TestPod.create()
+        let (namespace, address) = (pod.namespace, try #require(IPAddress("fd00:78::2")))
+        try run("ip", "link", "add", "eth1", "type", "bridge", in: namespace)
+        try run("ip", "address", "add", "fd00:78::2/64", "dev", "eth1", "nodad", in: namespace)
+        try LoopbackReturn.install(in: namespace, for: [address])
+        #expect(try LoopbackReturn.remains(in: namespace) == [])
+        #expect(try LoopbackReturn.missing(in: namespace, for: [address]) == [])
+        try run("ip", "link", "set", "eth1", "up", in: namespace)
+        #expect(try LoopbackReturn.missing(in: namespace, for: [address]).count == 1)
+        try LoopbackReturn.install(in: namespace, for: [address])
+        #expect(try LoopbackReturn.remains(in: namespace).count == 1)
     }
 
     @Test func `a route that went with its interface is missed by nobody`() throws {

@@ -279,7 +279,9 @@ struct swerve_flow_key {
 #define SWERVE_FLOW_RESERVED 0xffffffffffffffffULL
 
 struct swerve_flow_entry {
-	__u64 expires; /* CLOCK_MONOTONIC ns after which sweep removes it; 0: while it lives */
+	/* CLOCK_MONOTONIC ns after which sweep removes it; 0: while it lives; or SWERVE_FLOW_RESERVED,
+	 * until an apply finds NAT without the connection */
+	__u64 expires;
 	__u16 peer_port; /* network order: what to put in the packet */
 	__u16 port;
 	__u32 pad;

@@ -57,8 +57,8 @@ static __always_inline void swerve_begin_handshake(struct bpf_sock_ops *ctx, __u
 
 /*
  * Its first sequence number is known as well: the kernel asks for the SYN's timeout right after it
- * has set that. Where there is no room, the connection is known by its source, as long as NAT leaves
- * it alone.
+ * has set that. Where there is no room, the first entry says all the same that there is a number: a
+ * connection that is not found by it gets no origin, rather than another's.
  */
 static __always_inline void swerve_number_handshake(struct bpf_sock_ops *ctx, __u64 pod)
 {
@@ -74,17 +74,16 @@ static __always_inline void swerve_number_handshake(struct bpf_sock_ops *ctx, __
 		return;
 	swerve_client_key(ctx, pod, &key);
 	handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
-	if (!handshake || handshake->cookie != bpf_get_socket_cookie(ctx))
+	/* It asks again when the SYN is repeated, and the next number is another by then. */
+	if (!handshake || handshake->port || handshake->cookie != bpf_get_socket_cookie(ctx))
 		return;
+	handshake->port = key.port;
 	numbered = *handshake;
-	numbered.port = key.port;
 	key.port = 0;
 	key.isn = ctx->snd_nxt;
 	socket->isn = key.isn;
 	if (bpf_map_update_elem(&swerve_handshakes, &key, &numbered, BPF_ANY))
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
-	else
-		handshake->port = numbered.port;
 }
 
 /* Deletes the entry if it is this socket's: another may have its key by now. */
@@ -118,7 +117,7 @@ static __always_inline bool swerve_take_handshake(struct bpf_sock_ops *ctx, __u6
 		key.port = swerve_remote_port(ctx);
 		key.isn = 0;
 		handshake = bpf_map_lookup_elem(&swerve_handshakes, &key);
-		/* One that has a number, and not this one's, is somebody else's. */
+		/* One that has a number, and not this one's, may be somebody else's. */
 		if (!handshake || (is_renumbered && handshake->port))
 			return false;
 	}

@@ -67,22 +67,30 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 }
 
 /*
- * Whether there is room for one more handshake. The source port is not known yet, and when it is, at
- * the SYN, nobody can say no any more.
+ * Whether there is room for one more handshake, with an entry by number where it needs one. Neither
+ * source port nor number are known yet, and when they are, at the SYN, nobody can say no any more.
  */
-static __always_inline bool has_room(struct bpf_sock_addr *ctx, __u64 pod)
+static __always_inline bool has_room(struct bpf_sock_addr *ctx, __u64 pod_key,
+				     const struct swerve_pod *pod)
 {
-	struct swerve_handshake_key key = { .pod = pod };
+	struct swerve_handshake_key key = { .pod = pod_key };
 	struct swerve_handshake trial = {};
+	bool is_full = false;
 
-	/* No connection has port 0, and no two sockets the cookie. */
+	/* No connection has neither port, and no two sockets the cookie. */
 	trial.cookie = bpf_get_socket_cookie(ctx);
 	key.addr.word[0] = trial.cookie >> 32;
 	key.addr.word[1] = trial.cookie;
 	if (bpf_map_update_elem(&swerve_handshakes, &key, &trial, BPF_ANY))
 		return false;
+	if (pod->flags & SWERVE_POD_RENUMBERED) {
+		key.isn = 1;
+		is_full = bpf_map_update_elem(&swerve_handshakes, &key, &trial, BPF_ANY);
+		bpf_map_delete_elem(&swerve_handshakes, &key);
+		key.isn = 0;
+	}
 	bpf_map_delete_elem(&swerve_handshakes, &key);
-	return true;
+	return !is_full;
 }
 
 /*
@@ -99,7 +107,7 @@ static __always_inline bool hand_on(struct bpf_sock_addr *ctx, __u64 key,
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
 		return false;
 	}
-	if (!has_room(ctx, key)) {
+	if (!has_room(ctx, key, pod)) {
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
 		return false;
 	}

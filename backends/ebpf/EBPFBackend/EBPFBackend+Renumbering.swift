@@ -42,24 +42,35 @@ extension EBPFBackend {
 
     /// Keeps the programs, by tc, from giving clients ports at the sidecar that NAT holds.
     ///
-    /// Entries of this kind go with the next apply that finds NAT without the connection.
+    /// Entries of this kind go with the next apply that finds NAT without the connection; the others
+    /// are there throughout.
     private func reserve(
         _ held: [TrackedConnection], _ port: UInt16, of pod: UInt64
     ) throws(KernelError) {
         guard inbound == .trafficControl else { return }
-        try removeFlows { $0.pod == pod && $1.expires == SWERVE_FLOW_RESERVED }
+        var wanted: Set<[UInt32]> = []
         for connection in held where connection.reply.source.port == port {
             let (sidecar, client) = (connection.reply.source, connection.reply.destination)
             let key = swerve_flow_key(
                 pod: pod, peer: swerve_addr(client.address), local: swerve_addr(sidecar.address),
                 peer_port: client.port.bigEndian, port: port.bigEndian, leaving: 1)
+            wanted.insert(Self.ends(of: key))
             let entry = swerve_flow_entry(
                 expires: SWERVE_FLOW_RESERVED, peer_port: key.peer_port, port: key.port, pad: 0)
             do throws(KernelError) {
                 try node.flows.update(key, entry, .noExist)
             } catch  where error.errno == .fileExists {
-                // The programs have given the port to somebody already.
+                // It is reserved, or the programs have given the port to somebody already.
             }
         }
+        try removeFlows {
+            $0.pod == pod && $1.expires == SWERVE_FLOW_RESERVED
+                && !wanted.contains(Self.ends(of: $0))
+        }
+    }
+
+    private static func ends(of key: swerve_flow_key) -> [UInt32] {
+        [key.peer.word, key.local.word].flatMap { [$0.0, $0.1, $0.2, $0.3] }
+            + [UInt32(key.peer_port), UInt32(key.port)]
     }
 }

@@ -46,18 +46,15 @@ extension EBPFBackend {
         return try handshakes.count + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
             + (held(key, workload)?.attached == nil
-                ? returning(entry, workload, among: table) : served(entry, among: table))
+                ? returning(workload, among: table) : served(entry, among: table))
     }
 
-    /// Connections to the sidecar on `::1`: their ends may need the way back (`LoopbackReturn`).
-    private func returning(
-        _ entry: swerve_pod, _ workload: Workload, among table: [ConnectedSocket]
-    ) -> Int {
+    /// Connections to `::1`, by its end, whatever the port was: when the other end has gone, what the
+    /// kernel answers in its place needs the way back (`LoopbackReturn`).
+    private func returning(_ workload: Workload, among table: [ConnectedSocket]) -> Int {
         guard workload.scope == .namespace else { return 0 }
-        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
         return table.count {
-            $0.remote.address == .loopback(.ipv6) && !$0.local.address.isLoopback
-                && ports.contains($0.remote.port)
+            $0.local.address == .loopback(.ipv6) && !$0.remote.address.isLoopback
         }
     }
 

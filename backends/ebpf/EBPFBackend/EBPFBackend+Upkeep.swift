@@ -27,6 +27,7 @@ extension EBPFBackend {
                 try node.listeners?.delete(key)
             }
             try removeFlows { !pods.contains($0.pod) }
+            try clearHandshakes(allBut: pods)
             for key in node.pinnedPods where !pods.contains(key) {
                 for pins in node.pins(of: key) {
                     try pins.removeLink()
@@ -35,6 +36,15 @@ extension EBPFBackend {
                 }
             }
         }
+    }
+
+    /// Removes the handshakes of pods that are gone; those of others are handed over by the programs,
+    /// whether there is an entry or none.
+    private func clearHandshakes(allBut pods: Set<UInt64>) throws(KernelError) {
+        let found = Set(try node.handshakes.keys(as: swerve_handshake_key.self).map(\.pod))
+        guard !found.isSubset(of: pods) else { return }
+        let there = try PodKeys.reachable(below: node.cgroup)
+        try removeHandshakes { !pods.contains($0.pod) && there[$0.pod] == nil }
     }
 
     /// Forgets every pod but these whose namespace, or cgroup, is gone.
@@ -68,11 +78,20 @@ extension EBPFBackend {
         } else {
             try CgroupInstallation(of: key, somewhereIn: node)?.detach()
         }
+        try removeHandshakes { $0.pod == key }
         for pins in node.pins(of: key) { try pins.remove() }
         let set = installations.removeValue(forKey: key)?.set ?? sets.inherit(key)
         guard let set else { return }
         sets.awaitReaders()
         sets.release(set)
+    }
+
+    func removeHandshakes(
+        where isUnwanted: (swerve_handshake_key) -> Bool
+    ) throws(KernelError) {
+        for key in try node.handshakes.keys(as: swerve_handshake_key.self) where isUnwanted(key) {
+            try node.handshakes.delete(key)
+        }
     }
 
     func removeFlows(where isUnwanted: (swerve_flow_key) -> Bool) throws(KernelError) {

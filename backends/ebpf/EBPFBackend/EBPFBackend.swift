@@ -256,7 +256,11 @@ package actor EBPFBackend: RedirectionBackend {
             try forgetListeners(key)
             try removeFlows { $0.pod == key }
             try removeRouting(from: workload)
-            try old?.attached?.detach()
+            if let attached = old?.attached {
+                try attached.detach()
+                // Nobody is left who would hand their origins over, or see their sockets close.
+                try removeHandshakes { $0.pod == key }
+            }
             try old?.inbound?.detach(from: workload.namespace, key, node)
             for pins in node.pins(of: key) { try pins.remove() }
             installations[key] = nil
