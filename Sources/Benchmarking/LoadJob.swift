@@ -59,7 +59,7 @@ package struct LoadJob: Codable, Sendable {
         // A sidecar that dials on is followed by the server's own greeting.
         let dialsOn = acceptor != .server && [.request, .bulk].contains(scenario.kind)
         let target = tload_target(
-            address: address.ipv4Bits, port: port, expected: acceptor.byte, to_server: dialsOn)
+            address: address.ipv4, port: port, expected: acceptor.byte, to_server: dialsOn)
         return switch scenario.kind {
         case .connect: tload_connect(target, nanoseconds, false)
         case .churn: tload_connect(target, nanoseconds, true)
@@ -70,11 +70,6 @@ package struct LoadJob: Codable, Sendable {
         case .dns: tload_lookup(target, nanoseconds)
         }
     }
-}
-
-extension IPAddress {
-    /// The last 32 bits, as C has them.
-    var ipv4Bits: UInt32 { bytes.suffix(4).reduce(0) { $0 << 8 | UInt32($1) } }
 }
 
 /// What came of a load.

@@ -87,7 +87,7 @@ package struct ServeJob: Codable, Sendable {
     ) throws(KernelError) {
         let origin = direction == .outbound ? origins.outbound : origins.inbound
         let sidecar = tload_sidecar(
-            port: port, origin: origin.ipv4Bits, service: UInt16(service.rawValue),
+            port: port, origin: origin.ipv4, service: UInt16(service.rawValue),
             inbound: direction == .inbound, transparent: isTransparent)
         try kernel("listen(\(port))") { tload_add_sidecar(sidecar) }
     }
@@ -96,5 +96,5 @@ package struct ServeJob: Codable, Sendable {
 /// Where the sidecar answers lookups: the preset has no place for that.
 enum Resolver {
     static let port: UInt16 = 15053
-    static let address = IPAddress.loopback(.ipv4).ipv4Bits
+    static let address = IPAddress.loopback(.ipv4).ipv4
 }
