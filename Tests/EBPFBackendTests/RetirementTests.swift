@@ -142,12 +142,3 @@ private func checkPassing(_ world: PinnedWorld) throws {
 private func waitForRetirement(of workload: Workload, by backend: EBPFBackend) async throws {
     try await waitUntil { try await backend.retire(from: workload) == .complete }
 }
-
-/// Waits for a condition, generously.
-func waitUntil(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<6000 {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(10))
-    }
-    throw KernelError("wait for a condition", .timedOut)
-}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
 import KernelTestSupport
 import LinuxKernel
 import RedirectionEngine
@@ -72,14 +71,14 @@ import Testing
                     }
                     do { #expect(try acceptAndLeave().receiveAll() == "") }
                     // Its last FIN is acknowledged: nothing of it stays.
-                    try waitUntil {
+                    try await waitUntil {
                         try !ConnectedSocket.all(in: pod.namespace).contains {
                             $0.local.port == 15001
                         }
                     }
                     let accepted = try acceptAndLeave()
                     #expect(try accepted.receiveAll() == "")
-                    try waitUntil {
+                    try await waitUntil {
                         do throws(KernelError) {
                             try accepted.send("to nobody")
                             return false
@@ -305,13 +304,4 @@ import Testing
             }
         }
     }
-}
-
-/// Waits for a condition, for as long as a minute.
-private func waitUntil(_ condition: () throws -> Bool) throws {
-    for _ in 0..<6000 {
-        if try condition() { return }
-        Thread.sleep(forTimeInterval: 0.01)
-    }
-    throw KernelError("wait for a condition", .timedOut)
 }
