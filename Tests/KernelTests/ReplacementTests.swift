@@ -179,5 +179,5 @@ private func handOn(_ pod: TestPod, _ family: AddressFamily) throws {
 
 extension Socket.Option {
     /// `TCP_DEFER_ACCEPT`, in seconds.
-    fileprivate static let deferAccept = Self(level: 6, name: 9)
+    static let deferAccept = Self(level: 6, name: 9)
 }
