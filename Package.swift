@@ -193,7 +193,7 @@ let package = Package(
             "AgentTestSupport",
             [
                 "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
-                "OrderedJSON", systemPackage,
+                "OrderedJSON", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
@@ -275,6 +275,13 @@ let package = Package(
                 "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),
+        tests(
+            "RuntimeTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", "RedirectionModel", systemPackage,
+            ],
+            resources: [.copy("Rig")]),
         tests(
             "NodeAgentTests",
             [
