@@ -205,7 +205,7 @@ let package = Package(
             "AgentTestSupport",
             [
                 "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
-                "OrderedJSON", systemPackage,
+                "OrderedJSON", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         library(
             "KubernetesTestSupport",
@@ -299,6 +299,13 @@ let package = Package(
                 "KernelTestSupport", "KubernetesClient", "KubernetesTestSupport", "LinuxKernel",
                 "OrderedJSON", logging,
             ]),
+        tests(
+            "RuntimeTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", "RedirectionModel", systemPackage,
+            ],
+            resources: [.copy("Rig")]),
         tests(
             "NodeAgentTests",
             [
