@@ -12,10 +12,15 @@ import Testing
 
 /// Mechanisms take over from one another under traffic, and nobody notices.
 ///
-/// `SWERVE_SWITCHES=1000` makes it a thousand, `SWERVE_SCENES=all,trafficControl` in these scenes alone.
+/// `SWERVE_SWITCHES=1000` makes it a thousand, `SWERVE_SCENES=all,trafficControl` in these scenes alone;
+/// `SWERVE_BUSY=8` is enough for an emulated processor, whose 64 busy connections stall by themselves.
 @Suite(.requiresKernel, .serialized) struct SwitchTests {
-    static let count =
-        ProcessInfo.processInfo.environment["SWERVE_SWITCHES"].flatMap { Int($0) } ?? 12
+    static let count = number("SWERVE_SWITCHES") ?? 12
+    fileprivate static let busy = number("SWERVE_BUSY")
+
+    private static func number(_ name: String) -> Int? {
+        ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
+    }
 
     /// What is switched between, and how.
     enum Scene: String, CaseIterable, Codable, Sendable {
@@ -84,6 +89,7 @@ private struct Switches {
             let pod = try TestPod.create()
             var plan = pod.plan
             var settings = TrafficLoad.Settings()
+            settings.busy = SwitchTests.busy ?? settings.busy
             if scene.isTransparent {
                 plan.inboundMode = .transparent(mark: 0x539, table: 133)
                 settings.transparentMark = 0x539
