@@ -47,6 +47,7 @@ let package = Package(
         .executable(name: "swerve", targets: ["swerve"]),
         .executable(name: "swerved", targets: ["swerved"]),
         .executable(name: "swerve-cni", targets: ["swerve-cni"]),
+        .library(name: "MicroBenchmarking", targets: ["MicroBenchmarking"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -138,6 +139,14 @@ let package = Package(
                 "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
             ]),
 
+        // For the package in Benchmarks, which sees products alone.
+        library(
+            "MicroBenchmarking",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "SeededRandom",
+            ]),
+
         .executableTarget(
             name: "swerve",
             dependencies: [
@@ -205,7 +214,7 @@ let package = Package(
             "AgentTestSupport",
             [
                 "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
-                "OrderedJSON", systemPackage,
+                "OrderedJSON", "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         library(
             "KubernetesTestSupport",
@@ -299,6 +308,13 @@ let package = Package(
                 "KernelTestSupport", "KubernetesClient", "KubernetesTestSupport", "LinuxKernel",
                 "OrderedJSON", logging,
             ]),
+        tests(
+            "RuntimeTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", "RedirectionModel", systemPackage,
+            ],
+            resources: [.copy("Rig")]),
         tests(
             "NodeAgentTests",
             [

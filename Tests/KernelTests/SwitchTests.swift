@@ -12,7 +12,7 @@ import Testing
 
 /// Mechanisms take over from one another under traffic, and nobody notices.
 ///
-/// `SWERVE_SWITCHES=1000` makes it a thousand.
+/// `SWERVE_SWITCHES=1000` makes it a thousand, `SWERVE_SCENES=all,trafficControl` in these scenes alone.
 @Suite(.requiresKernel, .serialized) struct SwitchTests {
     static let count =
         ProcessInfo.processInfo.environment["SWERVE_SWITCHES"].flatMap { Int($0) } ?? 12
@@ -28,11 +28,16 @@ import Testing
         case trafficControl = "nft, legacy and ebpf by tc"
         case attachment = "nft, legacy and ebpf as on Linux 5.4"
 
-        /// Those of mechanisms under test.
-        static let possible = allCases.filter { scene in
-            let mechanisms: [TestedMechanism] = [.nft, .legacy] + (scene.programs.map { [$0] } ?? [])
-            return mechanisms.allSatisfy(TestedMechanism.allCases.contains)
-        }
+        /// Those of mechanisms under test, and of them those that somebody has named.
+        static let possible: [Self] = {
+            let wish = ProcessInfo.processInfo.environment["SWERVE_SCENES"]
+            let names = wish.map { Set($0.split(separator: ",").map(String.init)) }
+            return allCases.filter { scene in
+                let mechanisms = [.nft, .legacy] + (scene.programs.map { [$0] } ?? [])
+                return mechanisms.allSatisfy(TestedMechanism.allCases.contains)
+                    && names?.contains("\(scene)") ?? true
+            }
+        }()
 
         fileprivate var isTransparent: Bool { self == .transparentRules || self == .allTransparent }
         fileprivate var hasBreaks: Bool { self == .rulesWithBreaks || self == .allWithBreaks }
