@@ -18,6 +18,8 @@ package final class TestAPIServer: Sendable {
         case silence
         /// An event without an end.
         case flood
+        /// A pod `slow` appears, a few bytes at a time; then the watch ends.
+        case slow
     }
 
     /// A request that has come.
