@@ -125,6 +125,31 @@ import Testing
         }
     }
 
+    @Test func `a pod in kubelet's cgroup can have ebpf where that goes by cgroups`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with(below: KernelVersion(5, 4)) { engine in
+                let plugins = try PluginNode(engine)
+                let kubepods = engine.cgroup.child("kubepods")
+                let own = kubepods.child("pod0c21-7")
+                for cgroup in [kubepods, own] {
+                    try cgroup.create()
+                    try cgroup.makeThreaded()
+                }
+                let pod = try engine.pod.living(in: own)
+                try await plugins.withAgent(["--max-features", "5.4"]) { _ in
+                    let add = try plugins.run("ADD", pod, ["swerve.dev/mode": "ebpf"])
+                    #expect(add.status == 0, "\(add.output)")
+                    let pods = try plugins.ask("GET", "/v1/pods").text
+                    #expect(pods.contains("kubepods/pod0c21-7"), "\(pods)")
+                    try pod.expect(redirected: true)
+                    #expect(try plugins.run("DEL", pod).status == 0)
+                    try pod.expect(redirected: false)
+                }
+                try own.remove()
+            }
+        }
+    }
+
     @Test func `what the daemon is told wrongly about the cluster is named`() throws {
         let cases: [([String], String)] = [
             (["--kubernetes", "--node-name", "n"], "KUBERNETES_SERVICE_HOST"),
