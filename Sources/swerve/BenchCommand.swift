@@ -17,7 +17,7 @@ struct BenchCommand: ParsableCommand {
         abstract: "Measure what redirection costs, mechanism by mechanism (root).",
         subcommands: [
             BenchRunCommand.self, BenchListsCommand.self, BenchPodsCommand.self,
-            BenchStartCommand.self,
+            BenchStartCommand.self, BenchPluginCommand.self,
         ],
         defaultSubcommand: BenchRunCommand.self)
 }
