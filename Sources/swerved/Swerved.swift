@@ -67,6 +67,8 @@ struct Swerved: ParsableCommand {
             """, valueName: "file"))
     var policy: [String] = []
 
+    @OptionGroup(title: "Kubernetes") var cluster: ClusterOptions
+
     @Option(help: "How to write the log: text or json, a line for each entry.")
     var logFormat = LogFormat.text
 
@@ -118,6 +120,8 @@ struct Swerved: ParsableCommand {
                 }
             })
         door.flomeshSocket = flomeshSocket
+        door.cgroups = node.cgroup
+        door.cluster = try cluster.access()
         return door
     }
 
