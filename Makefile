@@ -19,7 +19,7 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-micro test prove \
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-cni bench-micro test prove \
 	fuzz check kernel-support test-kernels \
 	fmt lint clean install
 .DEFAULT_GOAL := help
@@ -70,6 +70,12 @@ bench-start: deps-test bpf ## how long a runtime waits for the plugin to start a
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni
 	$(Q).build/release/swerve bench start .build/release/swerve-cni /usr/lib/cni/portmap \
 		/usr/lib/cni/loopback $(BENCH_ARGS)
+
+bench-cni: deps-test bpf ## how long ADD and DEL take, beside iptables-restore (root, release build)
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerved
+	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni
+	$(Q)$(SUDO) .build/release/swerve bench cni $(BENCH_ARGS)
 
 test: deps-test build-tests ## run every test, those that need the kernel too (root)
 	$(Q)$(SUDO) env SWIFT_FLAGS="$(SWIFT_FLAGS)" SWERVE_REQUIRE_KERNEL=1 scripts/test

@@ -16,10 +16,22 @@ package struct ConnectionTracking: ~Copyable {
 
     /// Every tracked connection over TCP and UDP, both families.
     package mutating func connections() throws(KernelError) -> [TrackedConnection] {
+        // For a list the kernel looks through the whole machine's, and a new pod has none.
+        if count() == 0 { return [] }
         let message = Self.message(IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, family: 0)
         return try socket.dump(message, "list tracked connections").compactMap { reply in
             TrackedConnection(reply.netlinkAttributes(from: 20))
         }
+    }
+
+    /// How many are tracked, of any protocol; `nil` where the kernel does not tell.
+    private mutating func count() -> UInt32? {
+        let message = Self.message(
+            IPCTNL_MSG_CT_GET_STATS, NLM_F_REQUEST | NLM_F_ACK, family: 0)
+        let reply = try? socket.request(message, "count tracked connections").first
+        return reply?.netlinkAttributes(from: 20)
+            .first { $0.type == Int(CTA_STATS_GLOBAL_ENTRIES.rawValue) }?
+            .value.loadInteger(at: 0, as: UInt32.self)?.byteSwapped
     }
 
     /// Forgets the connection; the next packet of it begins a new one.

@@ -8,7 +8,7 @@ internal import SystemPackage
 extension NetworkNamespace {
     /// Our own handles on the sockets that listen on `port` in this namespace.
     ///
-    /// Found in `/proc/net/tcp` and `/proc/PID/fd`, taken with pidfd_getfd(2) (Linux 5.6). A
+    /// Found by sock_diag(7) and in `/proc/PID/fd`, taken with pidfd_getfd(2) (Linux 5.6). A
     /// process that ends while we look is not an error: its sockets are gone as well.
     package func listeningSockets(on port: UInt16) throws(KernelError) -> [ListeningSocket] {
         var families = try inodes(listeningOn: port)
@@ -34,8 +34,28 @@ extension NetworkNamespace {
         try !inodes(listeningOn: port).isEmpty
     }
 
-    /// The listening sockets' inodes, as the namespace's own tables list them.
+    /// The listening sockets' inodes.
     private func inodes(listeningOn port: UInt16) throws(KernelError) -> [UInt64: AddressFamily] {
+        var inodes: [UInt64: AddressFamily] = [:]
+        do throws(KernelError) {
+            var netlink = try NetlinkSocket.open(.sockets, in: self)
+            for family in AddressFamily.allCases {
+                for inode in try netlink.inodes(listeningOn: port, family) {
+                    inodes[inode] = family
+                }
+            }
+            return inodes
+        } catch {
+            guard error.saysNoSubsystem else { throw error }
+            return try inodesInTables(listeningOn: port)
+        }
+    }
+
+    /// The same as the namespace's own tables have it: for these the kernel looks through all the
+    /// connections of the machine.
+    private func inodesInTables(
+        listeningOn port: UInt16
+    ) throws(KernelError) -> [UInt64: AddressFamily] {
         var inodes: [UInt64: AddressFamily] = [:]
         for (name, family) in [("tcp", AddressFamily.ipv4), ("tcp6", .ipv6)] {
             let table = try run { () throws(KernelError) in

@@ -19,15 +19,7 @@ package struct ConnectedSocket: Hashable, Sendable {
         var netlink = try NetlinkSocket.open(.sockets, in: namespace)
         var sockets: [ConnectedSocket] = []
         for family in AddressFamily.allCases {
-            var message = NetlinkMessage(
-                Int(SOCK_DIAG_BY_FAMILY), flags: NLM_F_REQUEST | NLM_F_DUMP)
-            var request = inet_diag_req_v2()
-            request.sdiag_family = family.domain
-            request.sdiag_protocol = 6
-            request.idiag_states = states
-            message.add(header: request)
-            sockets += try netlink.dump(message, "list \(family) sockets")
-                .compactMap(ConnectedSocket.init)
+            sockets += try netlink.sockets(family, in: states).compactMap(ConnectedSocket.init)
         }
         return sockets
     }
@@ -56,5 +48,32 @@ package struct ConnectedSocket: Hashable, Sendable {
         mark =
             attributes.first { $0.type == Int(INET_DIAG_MARK) }?
             .value.loadInteger(at: 0, as: UInt32.self) ?? 0
+    }
+}
+
+extension NetlinkSocket {
+    /// The TCP sockets in these states, a bit for each, as messages; those of a local port, if it is
+    /// not zero.
+    fileprivate mutating func sockets(
+        _ family: AddressFamily, in states: UInt32, on port: UInt16 = 0
+    ) throws(KernelError) -> [[UInt8]] {
+        var message = NetlinkMessage(Int(SOCK_DIAG_BY_FAMILY), flags: NLM_F_REQUEST | NLM_F_DUMP)
+        var request = inet_diag_req_v2()
+        request.sdiag_family = family.domain
+        request.sdiag_protocol = 6
+        request.idiag_states = states
+        request.id.idiag_sport = port.bigEndian
+        message.add(header: request)
+        return try dump(message, "list \(family) sockets")
+    }
+
+    /// The inodes of the sockets that listen on a port.
+    mutating func inodes(
+        listeningOn port: UInt16, _ family: AddressFamily
+    ) throws(KernelError) -> [UInt64] {
+        // idiag_inode, the last field of struct inet_diag_msg.
+        try sockets(family, in: 1 << 10, on: port).compactMap { reply in
+            reply.loadInteger(at: 16 + 68, as: UInt32.self).map { UInt64($0) }
+        }
     }
 }

@@ -19,7 +19,7 @@ struct BenchCommand: ParsableCommand {
             BenchRunCommand.self, BenchFullCommand.self, BenchListsCommand.self,
             BenchPodsCommand.self, BenchNeighborsCommand.self, BenchPublishedCommand.self,
             BenchMemoryCommand.self, BenchToolsCommand.self, BenchCompareCommand.self,
-            BenchStartCommand.self,
+            BenchStartCommand.self, BenchPluginCommand.self,
         ],
         defaultSubcommand: BenchRunCommand.self)
 }

@@ -30,6 +30,7 @@ struct BenchCommandTests {
         (["compare", "/nonexistent/a", "/nonexistent/b"], "/nonexistent/a"),
         (["compare", "--slack", "2", "a", "b"], "--slack 2.0: give a fraction from 0 to 1"),
         (["pods", "--mechanisms", "auto"], "The value 'auto' is invalid for '--mechanisms"),
+        (["cni", "--subjects", "iptables"], "The value 'iptables' is invalid for '--subjects"),
         (["--json", "/nonexistent/file"], "/nonexistent/file"),
     ])
     func `wrong options are told of`(arguments: [String], message: String) throws {
@@ -176,6 +177,21 @@ struct BenchCommandTests {
         let text = String(decoding: try output.takeReader().readAll(), as: UTF8.self)
         #expect(try child.waitForExit() == 0, "\(text)")
         #expect(text.contains("| nft       | 30   |"), "\(text)")
+    }
+
+    @Test func `a plugin's ADD and DEL are measured beside iptables-restore's`() throws {
+        let file = TemporaryFile()
+        let result = try BuiltProgram.run(
+            "swerve",
+            [
+                "bench", "cni", "--subjects", "iptables-nft-restore,nft", "--rounds", "2",
+                "--counts", "1,3", "--pins", file.path,
+            ])
+        try #require(result.status == 0, "\(result.output)")
+        for row in ["| iptables-nft-restore | 3 | ", "| nft | 1 | ", "nft: "] {
+            #expect(result.output.contains("\n" + row), "\(result.output)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: file.path))
     }
 
     @Test func `an interrupted run leaves nothing`() async throws {
