@@ -107,7 +107,8 @@ let package = Package(
                 "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", "XTables",
             ]),
-        library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
+        library(
+            "CommandOptions", ["CNIPlugin", "LinuxKernel", "RedirectionEngine", argumentParser]),
 
         // The lab: pods, sidecars and a client, on one machine.
         library("LiveChannels", [nioCore]),
@@ -136,10 +137,11 @@ let package = Package(
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "AgentProtocol", "Backends", "Benchmarking", "CommandOptions", "EBPFBackend",
-                "IPTablesBackend", "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem",
-                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy",
-                argumentParser, logging, systemPackage,
+                "AgentProtocol", "Backends", "Benchmarking", "CNIConfiguration", "CommandOptions",
+                "EBPFBackend", "HelmChart", "IPTablesBackend", "Lab", "LinuxKernel",
+                "NodeInstallation", "OrderedJSON", "PluginSystem", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel",
+                "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 
@@ -154,9 +156,9 @@ let package = Package(
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CommandOptions", "EBPFBackend", "LinuxKernel", "NodeAgent",
-                "PolicyFile",
-                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
+                "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend", "LinuxKernel",
+                "NodeAgent", "NodeInstallation", "PolicyFile", "RedirectionEngine",
+                "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -181,6 +183,12 @@ let package = Package(
 
         // Our place in a node's network configuration.
         library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
+
+        // How it gets onto a node, and into a cluster.
+        .target(name: "CDeployFiles"),
+        library("HelmChart", ["CDeployFiles", "OrderedJSON", "PolicyFile", yams]),
+        library(
+            "NodeInstallation", ["CNIConfiguration", "CNIPlugin", "HelmChart", "LinuxKernel"]),
 
         // Tests.
         library(
@@ -217,6 +225,12 @@ let package = Package(
                 "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
             ]),
+        tests(
+            "InstallTests",
+            [
+                "AgentTestSupport", "HelmChart", "KernelTestSupport", "LinuxKernel",
+                "NodeInstallation", "OrderedJSON",
+            ], resources: [.copy("helm.py")]),
         tests(
             "BenchmarkingTests",
             [
@@ -271,7 +285,7 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "KernelTestSupport",
+                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "HelmChart", "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
                 systemPackage,
             ]),

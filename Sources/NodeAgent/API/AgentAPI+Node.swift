@@ -35,6 +35,9 @@ extension AgentAPI {
                 of: api.engine, isReady: await api.readiness.status.ready)
             return Answer(200, text: text, type: MetricsText.type)
         },
+        Route("GET", "/v1/version") { (_, _) async throws(AgentRefusal) in
+            Answer(json: Product.json)
+        },
         Route("GET", "/healthz") { (_, _) async throws(AgentRefusal) in
             Answer(200, text: "ok\n")
         },
