@@ -22,6 +22,9 @@ let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: 
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let asyncHTTPClient: Target.Dependency = .product(
+    name: "AsyncHTTPClient", package: "async-http-client")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 
 /// A Swift library, executable or test, with the house's settings.
@@ -44,14 +47,17 @@ let package = Package(
         .executable(name: "swerve", targets: ["swerve"]),
         .executable(name: "swerved", targets: ["swerved"]),
         .executable(name: "swerve-cni", targets: ["swerve-cni"]),
+        .library(name: "MicroBenchmarking", targets: ["MicroBenchmarking"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
         .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
     ],
     targets: [
         // The meaning of the product: pure values, no kernel.
@@ -134,6 +140,14 @@ let package = Package(
                 "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
             ]),
 
+        // For the package in Benchmarks, which sees products alone.
+        library(
+            "MicroBenchmarking",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "SeededRandom",
+            ]),
+
         .executableTarget(
             name: "swerve",
             dependencies: [
@@ -148,17 +162,24 @@ let package = Package(
         // The daemon.
         library("LocalHTTP", ["LinuxKernel", "LiveChannels", nioCore, nioPosix, nioHTTP1]),
         library(
+            "KubernetesClient",
+            [
+                "LinuxKernel", "OrderedJSON", asyncHTTPClient, logging, nioCore, nioHTTP1,
+                nioPosix, nioSSL,
+            ]),
+        library(
             "NodeAgent",
             [
-                "AgentProtocol", "CNIPlugin", "LinuxKernel", "LocalHTTP", "OrderedJSON",
-                "PolicyFile", "RedirectionEngine", "RedirectionModel", logging, systemPackage,
+                "AgentProtocol", "CNIPlugin", "KubernetesClient", "LinuxKernel", "LocalHTTP",
+                "OrderedJSON", "PolicyFile", "RedirectionEngine", "RedirectionModel", logging,
+                systemPackage,
             ]),
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend", "LinuxKernel",
-                "NodeAgent", "NodeInstallation", "PolicyFile", "RedirectionEngine",
-                "RedirectionModel", argumentParser, logging,
+                "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend",
+                "KubernetesClient", "LinuxKernel", "NodeAgent", "NodeInstallation", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -201,7 +222,13 @@ let package = Package(
             "AgentTestSupport",
             [
                 "AgentProtocol", "CLinuxShims", "CNIPlugin", "KernelTestSupport", "LinuxKernel",
-                "OrderedJSON", systemPackage,
+                "OrderedJSON", "RedirectionEngine", "RedirectionModel", systemPackage,
+            ]),
+        library(
+            "KubernetesTestSupport",
+            [
+                "KernelTestSupport", "LinuxKernel", "OrderedJSON", nioCore, nioHTTP1, nioPosix,
+                nioSSL,
             ]),
         .executableTarget(name: "without-bpf", path: "Tests/WithoutBPF"),
         library(
@@ -286,15 +313,29 @@ let package = Package(
             "CrashTests",
             [
                 "AgentProtocol", "AgentTestSupport", "CNIPlugin", "HelmChart", "KernelTestSupport",
-                "LinuxKernel", "OrderedJSON", "RedirectionEngine", "RedirectionModel",
-                systemPackage,
+                "KubernetesTestSupport", "LinuxKernel", "OrderedJSON", "RedirectionEngine",
+                "RedirectionModel", systemPackage,
             ]),
+        tests(
+            "KubernetesTests",
+            [
+                "KernelTestSupport", "KubernetesClient", "KubernetesTestSupport", "LinuxKernel",
+                "OrderedJSON", logging,
+            ]),
+        tests(
+            "RuntimeTests",
+            [
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
+                "OrderedJSON", "RedirectionModel", systemPackage,
+            ],
+            resources: [.copy("Rig")]),
         tests(
             "NodeAgentTests",
             [
-                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
-                "LocalHTTP", "NodeAgent", "OrderedJSON", "PolicyFile", "RedirectionEngine",
-                "RedirectionModel", logging, systemPackage, yams,
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "KubernetesClient",
+                "KubernetesTestSupport", "LinuxKernel", "LocalHTTP", "NodeAgent", "OrderedJSON",
+                "PolicyFile", "RedirectionEngine", "RedirectionModel", logging, systemPackage,
+                yams,
             ]),
         tests(
             "LabTests",

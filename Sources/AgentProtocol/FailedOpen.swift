@@ -6,7 +6,8 @@ package import OrderedJSON
 /// policy is `open`.
 ///
 /// The plugin leaves one as a file where the agent finds it when it is back, to count the pod and to
-/// take it in: ``directory(besides:)``, named by the container. A delete removes it.
+/// take it in: ``directory(besides:)``, named by the container. A delete leaves it by another name:
+/// the pod still counts.
 package struct FailedOpen: Hashable, Sendable {
     package let request: PodRequest
     /// Why the agent could not be had.
@@ -31,6 +32,9 @@ package struct FailedOpen: Hashable, Sendable {
     package static func name(of attachment: Attachment) -> String {
         attachment.container + "@" + attachment.interface
     }
+
+    /// What a delete adds to the name.
+    package static let deleted = "@deleted"
 
     /// Where they are: `failed-open`, in the directory of the agent's socket.
     package static func directory(besides socket: String) -> String {

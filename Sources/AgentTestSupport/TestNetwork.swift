@@ -5,7 +5,7 @@ internal import Foundation
 package import OrderedJSON
 
 /// What a runtime sends to a chained plugin, with a directory for the agent's socket.
-package final class TestNetwork {
+package final class TestNetwork: Sendable {
     package let directory: String
     package var socket: String { directory + "/agent.sock" }
 

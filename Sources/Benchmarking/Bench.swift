@@ -38,6 +38,9 @@ package struct Bench: Sendable {
     package var rounds: Int
     /// How long each measurement takes.
     package var duration: Duration
+    /// How long one of churn takes, and in how many rounds: ports must come round.
+    package var churnDuration: Duration
+    package var churnRounds: Int
     package var seed: UInt64
     /// The processors to use; as many as the process may, where none are given.
     package var cpus: [UInt32]
@@ -46,12 +49,15 @@ package struct Bench: Sendable {
 
     package init(
         subjects: [Subject], scenarios: [Scenario], rounds: Int, duration: Duration, seed: UInt64,
-        cpus: [UInt32] = [], patience: UInt32 = 5
+        churnDuration: Duration? = nil, churnRounds: Int? = nil, cpus: [UInt32] = [],
+        patience: UInt32 = 5
     ) {
         self.subjects = subjects
         self.scenarios = scenarios
         self.rounds = rounds
         self.duration = duration
+        self.churnDuration = churnDuration ?? duration * 5
+        self.churnRounds = churnRounds ?? rounds
         self.seed = seed
         self.cpus = cpus
         self.patience = patience
@@ -62,83 +68,111 @@ package struct Bench: Sendable {
         progress: @escaping @Sendable (BenchProgress) -> Void
     ) async throws -> BenchResults {
         try await onStage(progress: progress) { setting in
-            let stages = setting.stages
-            let measurements = try measure(stages, progress: progress)
+            let measurements = try measure(setting.stages, progress: progress)
             var programs: [ProgramTime] = []
-            for scenario in scenarios where scenario.kind == .connect {
-                for stage in distinct(stages, scenario.direction) {
+            for scenario in scenarios where scenario.hasProgramTimes {
+                for stage in stages(of: scenario, setting.stages) {
                     progress(BenchProgress("programs, \(scenario.name)", stage.subject.name))
                     programs += try await stage.programTimes(in: scenario, for: duration)
                 }
             }
             return BenchResults(
                 measurements: measurements, programs: programs, skipped: setting.skipped,
-                placement: setting.cpus.description)
+                placement: setting.site.cpus.description)
         }
     }
 
-    /// Those that differ from each other in this direction.
-    private func distinct(_ stages: [Stage], _ direction: Direction) -> [Stage] {
+    /// Those of the scenario's place and family that differ from each other in its direction.
+    private func stages(of scenario: Scenario, _ stages: [Stage]) -> [Stage] {
         let subjects = stages.map(\.subject)
-        return stages.filter { $0.subject.isDistinct(direction, among: subjects) }
+        return stages.filter {
+            $0.topology == scenario.topology && $0.subject.families.contains(scenario.family)
+                && $0.subject.isDistinct(scenario.direction, among: subjects)
+        }
     }
+
+    private func rounds(of scenario: Scenario) -> Int {
+        scenario.kind == .churn ? churnRounds : rounds
+    }
+
+    private func duration(of scenario: Scenario) -> Duration {
+        scenario.kind == .churn ? churnDuration : duration
+    }
+
+    /// By what the order within rounds is drawn.
+    var order: SplitMix64 { SplitMix64(seed: seed) }
 
     /// Measures what has been set up.
     func measure(
         _ stages: [Stage], progress: @Sendable (BenchProgress) -> Void
     ) throws -> [Measurement] {
-        var random = SplitMix64(seed: seed)
+        var random = order
         var measurements: [Measurement] = []
         for scenario in scenarios {
-            let stages = distinct(stages, scenario.direction)
-            var found = stages.map { Measurement($0.subject, scenario) }
-            for round in 1...rounds {
-                for index in stages.indices.shuffled(using: &random) {
-                    let stage = stages[index]
-                    let turn = "round \(round) of \(rounds), \(stage.subject.name)"
-                    progress(BenchProgress(scenario.name, turn))
-                    found[index].add(try stage.measure(scenario, for: duration))
-                }
-            }
-            for measurement in found { try measurement.check() }
-            measurements += found
+            measurements += try measure(scenario, on: stages, &random, progress)
         }
         return measurements
+    }
+
+    /// Measures one scenario.
+    func measure(
+        _ scenario: Scenario, on stages: [Stage], _ random: inout SplitMix64,
+        _ progress: @Sendable (BenchProgress) -> Void
+    ) throws -> [Measurement] {
+        let stages = self.stages(of: scenario, stages)
+        let rounds = rounds(of: scenario)
+        var found = stages.map { Measurement($0.subject, scenario) }
+        for round in 1...rounds {
+            for index in stages.indices.shuffled(using: &random) {
+                let stage = stages[index]
+                let turn = "round \(round) of \(rounds), \(stage.subject.name)"
+                progress(BenchProgress(scenario.name, turn))
+                found[index].add(try stage.measure(scenario, for: duration(of: scenario)))
+            }
+        }
+        for measurement in found { try measurement.check() }
+        return found
     }
 
     /// What has been set up, and what this kernel does not have.
     struct Setting {
         var stages: [Stage] = []
         let skipped: [SkippedSubject]
-        let cpus: Stage.CPUChoice
+        let site: Stage.Site
+        /// The number of a pod that there is not yet.
+        var nextPod = 0
     }
 
     /// Sets everything up for `body`, within a guard that removes it whatever happens.
     func onStage<Value: Sendable>(
         progress: @Sendable (BenchProgress) -> Void,
-        _ body: (Setting) async throws -> Value
+        _ body: (inout Setting) async throws -> Value
     ) async throws -> Value {
-        // Two descriptors for each pod. Fewer may do; what cannot be opened then is told.
+        // A descriptor or two for each pod. Fewer may do; what cannot be opened then is told.
         _ = try? OpenFiles.raiseLimit()
         let skipped = SkippedSubject.among(subjects)
         let subjects = subjects.filter { !skipped.map(\.subject).contains($0.name) }
-        guard !subjects.isEmpty else { throw BenchError.nothingToMeasure(skipped) }
+        guard !subjects.isEmpty || self.subjects.isEmpty else {
+            throw BenchError.nothingToMeasure(skipped)
+        }
         let executable = LabConfiguration.ownExecutable
         return try await Lab.guarded(.run, by: executable) { identity in
-            let cgroup = try identity.cgroup()
-            let cpus = Stage.CPUChoice(numbers: try cpus.isEmpty ? Self.allowedCPUs() : cpus)
-            var setting = Setting(skipped: skipped, cpus: cpus)
-            var podCount = 0
-            for subject in subjects {
-                progress(BenchProgress("setting up", subject.name))
-                setting.stages.append(
-                    try await Stage.build(
-                        subject, in: cgroup, firstPod: podCount,
-                        processes: BenchProcess(executable: executable), cpus: cpus,
-                        patience: patience, lockFile: identity.directory + "/xtables.lock"))
-                podCount += max(1, subject.podCount)
+            let site = Stage.Site(
+                cgroup: try identity.cgroup(), processes: BenchProcess(executable: executable),
+                cpus: Stage.CPUChoice(numbers: try cpus.isEmpty ? Self.allowedCPUs() : cpus),
+                patience: patience, lockFile: identity.directory + "/xtables.lock")
+            var setting = Setting(skipped: skipped, site: site)
+            for topology in Topology.allCases
+            where scenarios.contains(where: { $0.topology == topology }) {
+                for subject in subjects {
+                    progress(BenchProgress("setting up", "\(subject.name), \(topology)"))
+                    setting.stages.append(
+                        try await Stage.build(
+                            subject, topology, firstPod: setting.nextPod, at: site))
+                    setting.nextPod += max(1, subject.podCount)
+                }
             }
-            return try await body(setting)
+            return try await body(&setting)
         }
     }
 

@@ -42,7 +42,7 @@ struct BenchProcess: Sendable {
     }
 
     /// `nil` when the end has not come within so long.
-    private static func readAll(
+    static func readAll(
         _ reader: consuming OwnedDescriptor, within limit: Duration
     ) throws(KernelError) -> [UInt8]? {
         let deadline = ContinuousClock.now + limit
@@ -77,12 +77,18 @@ struct BenchProcess: Sendable {
 package enum BenchError: Error, CustomStringConvertible, Equatable {
     case processFailed(String, Int?)
     case nothingToMeasure([SkippedSubject])
+    /// Nobody says what the kernel's own memory is used for.
+    case noMemoryController
+    /// Something of ours is in the kernel where nothing should be.
+    case stillAttached
     /// Connections that were not what they should have been, so that numbers mean nothing.
     case wrongConnections(subject: String, scenario: String, String)
 
     package var description: String {
         switch self {
         case .processFailed(let what, let status?): "\(what) ended with \(status)"
+        case .noMemoryController: "the memory controller does not tell of the kernel's own memory"
+        case .stillAttached: "BPF maps are open that should have been closed"
         case .processFailed(let what, nil): "\(what) did not come to its end"
         case .nothingToMeasure(let skipped):
             "nothing to measure: \(skipped.map(\.description).joined(separator: "; "))"

@@ -15,6 +15,8 @@ package struct BenchReport: Codable, Sendable {
     package let rows: [Row]
     /// What the eBPF programs took of it, where that was asked for.
     package let programs: [ProgramTime]
+    /// What was measured besides.
+    package var tables: [ReportTable] = []
 
     /// A subject in a scenario.
     package struct Row: Codable, Sendable {
@@ -92,7 +94,7 @@ extension BenchReport.Row {
         counts = measurement.counts
         rounds = measurement.rounds
         latency = measurement.medianLatency
-        rate = Sample(measurement.rounds.map(\.rate)).median
+        rate = measurement.medianRate
         rateUnit = measurement.scenario.rateUnit
         cpu = measurement.cpuPerOperation
         percentiles = BenchReport.Percentiles(measurement)
@@ -145,4 +147,7 @@ extension Measurement {
         let values = rounds.compactMap(\.latency)
         return values.isEmpty ? nil : Sample(values).median
     }
+
+    /// The median of the rounds' rates.
+    var medianRate: Double { Sample(rounds.map(\.rate)).median }
 }

@@ -34,12 +34,13 @@ package struct LoadJob: Codable, Sendable {
     let patience: UInt32
     /// Who opens the sockets.
     let uid: UInt32
+    /// Whether it is done for a moment before, and that not measured: caches, routes, and pages fill.
+    var warmsUp = true
     /// The cgroups whose processor time counts: the client's own, the sidecar's, the server's.
     let cgroups: [String]
 
     /// More are counted and not timed.
     private static let latenciesKept: UInt32 = 1 << 21
-    /// What is done before, and not measured: caches, routes, and pages fill.
     private static let warmUp: UInt64 = 30_000_000
 
     /// Does it in this process.
@@ -48,18 +49,18 @@ package struct LoadJob: Codable, Sendable {
         tload_be_patient(patience)
         try become(Owner(uid: uid, gid: uid))
         try kernel("malloc") { tload_prepare(Self.latenciesKept) }
-        let warmUp = perform(for: Self.warmUp)
+        let warmUp = warmsUp ? perform(for: Self.warmUp).operations : 0
         let before = try CPUTime.now(of: cgroups)
         let outcome = perform(for: nanoseconds)
         let used = try CPUTime.now(of: cgroups) - before
-        return LoadResult(outcome, used, warmUp: warmUp.operations)
+        return LoadResult(outcome, used, warmUp: warmUp)
     }
 
     private func perform(for nanoseconds: UInt64) -> tload_outcome {
         // A sidecar that dials on is followed by the server's own greeting.
         let dialsOn = acceptor != .server && [.request, .bulk].contains(scenario.kind)
         let target = tload_target(
-            address: address.ipv4, port: port, expected: acceptor.byte, to_server: dialsOn)
+            address: address.number, port: port, expected: acceptor.byte, to_server: dialsOn)
         return switch scenario.kind {
         case .connect: tload_connect(target, nanoseconds, false)
         case .churn: tload_connect(target, nanoseconds, true)
@@ -69,6 +70,14 @@ package struct LoadJob: Codable, Sendable {
         case .bulk: tload_stream(target, nanoseconds)
         case .dns: tload_lookup(target, nanoseconds)
         }
+    }
+}
+
+extension IPAddress {
+    /// As the load has it.
+    var number: tload_address {
+        tload_address(
+            high: UInt64(truncatingIfNeeded: bits >> 64), low: UInt64(truncatingIfNeeded: bits))
     }
 }
 

@@ -15,6 +15,11 @@ package struct ProgramTime: Codable, Sendable {
     package var nanosecondsPerConnection: Double { runsPerConnection * nanosecondsPerRun }
 }
 
+extension Scenario {
+    /// Connecting is what costs programs time; one family and one place show where it goes.
+    var hasProgramTimes: Bool { kind == .connect && family == .ipv4 && topology == .same }
+}
+
 extension Stage {
     /// Connects once more while the kernel counts; empty where nothing is eBPF's.
     ///

@@ -26,6 +26,7 @@ package struct ReportPage {
         \(machine)
         \(report.scenarios.map(section).joined(separator: "\n"))
         \(programs)
+        \(report.tables.map(section).joined(separator: "\n"))
         </body>
         </html>
 
@@ -126,6 +127,25 @@ package struct ReportPage {
             """
     }
 
+    private func section(_ table: ReportTable) -> String {
+        let rows = table.rows.map { row in
+            let cells = row.enumerated().map { index, cell in
+                "<td\(index < table.wordColumns ? " class=\"word\"" : "")>\(cell.escaped)</td>"
+            }
+            return "<tr>\(cells.joined())</tr>"
+        }
+        return """
+            <section>
+            <h2>\(table.title.escaped)</h2>
+            <p>\(table.explanation.escaped)</p>
+            <table>
+            <tr>\(table.columns.map { "<th>\($0.escaped)</th>" }.joined())</tr>
+            \(rows.joined(separator: "\n"))
+            </table>
+            </section>
+            """
+    }
+
     private func figure(_ svg: String, _ caption: String) -> String {
         svg.isEmpty ? "" : "<figure>\(svg)<figcaption>\(caption)</figcaption></figure>"
     }
@@ -178,7 +198,7 @@ extension ReportPage {
         h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
         table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
         th, td { padding: .2rem .7rem; border-bottom: 1px solid #e5e5e5; text-align: right; }
-        th:first-child, td:first-child, .facts td { text-align: left; }
+        th:first-child, td:first-child, td.word, .facts td { text-align: left; }
         .facts th { font-weight: normal; color: #666; text-align: left; white-space: nowrap; }
         .facts td { overflow-wrap: anywhere; }
         .plots { display: flex; flex-wrap: wrap; gap: 1.5rem; margin: 1rem 0; }

@@ -13,7 +13,11 @@ package struct ReportText {
             let rows = report.rows.filter { $0.name == name }
             return "\(name)\n\n" + table(rows)
         }
-        return ([machine] + skipped + sections + programs).joined(separator: "\n\n") + "\n"
+        let tables = report.tables.map {
+            [$0.title, $0.explanation, Self.table($0)].joined(separator: "\n\n")
+        }
+        return ([machine] + skipped + sections + programs + tables).joined(separator: "\n\n")
+            + "\n"
     }
 
     private var skipped: [String] {
@@ -49,6 +53,10 @@ package struct ReportText {
         return Self.table(
             [columns.map(\.title)] + rows.map { row in columns.map { $0.cell(row) } },
             numbersFrom: 1)
+    }
+
+    package static func table(_ table: ReportTable) -> String {
+        Self.table([table.columns] + table.rows, numbersFrom: table.wordColumns)
     }
 
     private static func table(_ cells: [[String]], numbersFrom first: Int) -> String {

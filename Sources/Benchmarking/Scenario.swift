@@ -22,44 +22,62 @@ package struct Scenario: Hashable, Sendable, Codable {
     /// Bytes of a request, and of its answer.
     package var size: Int
     package var connections: Int
+    package var family: AddressFamily
+    package var topology: Topology
 
-    package init(_ kind: Kind, _ direction: Direction, size: Int = 0, connections: Int = 1) {
+    package init(
+        _ kind: Kind, _ direction: Direction, size: Int = 0, connections: Int = 1,
+        _ family: AddressFamily = .ipv4, _ topology: Topology = .same
+    ) {
         self.kind = kind
         self.direction = direction
         self.size = size
         self.connections = connections
+        self.family = family
+        self.topology = topology
     }
 
     /// All that the options ask for, in the order of a report.
     package static func all(
-        _ kinds: [Kind], _ directions: [Direction], sizes: [Int], connections: [Int]
+        _ kinds: [Kind], _ directions: [Direction] = Direction.allCases,
+        families: [AddressFamily] = [.ipv4], topologies: [Topology] = [.same],
+        sizes: [Int] = [1], connections: [Int] = [1]
     ) -> [Scenario] {
-        kinds.flatMap { kind in
-            directions.flatMap { direction -> [Scenario] in
-                switch kind {
-                case .connect, .bulk, .churn: [Scenario(kind, direction)]
-                // A pod's lookups leave it.
-                case .dns: direction == .outbound ? [Scenario(kind, direction)] : []
-                case .request:
-                    sizes.flatMap { size in
-                        connections.map {
-                            Scenario(kind, direction, size: size, connections: $0)
-                        }
+        topologies.flatMap { topology in
+            families.flatMap { family in
+                kinds.flatMap { kind in
+                    directions.flatMap { direction in
+                        all(kind, direction, sizes, connections, family, topology)
                     }
                 }
             }
         }
     }
 
-    /// `request outbound, 1024 B, 16 connections`.
-    package var name: String {
-        guard kind == .request else { return "\(kind) \(direction)" }
-        let plural = connections == 1 ? "" : "s"
-        return "\(kind) \(direction), \(size) B, \(connections) connection\(plural)"
+    private static func all(
+        _ kind: Kind, _ direction: Direction, _ sizes: [Int], _ connections: [Int],
+        _ family: AddressFamily, _ topology: Topology
+    ) -> [Scenario] {
+        // A pod's lookups leave it.
+        if kind == .dns, direction == .inbound { return [] }
+        guard kind == .request else { return [Scenario(kind, direction, family, topology)] }
+        return sizes.flatMap { size in
+            connections.map {
+                Scenario(kind, direction, size: size, connections: $0, family, topology)
+            }
+        }
     }
 
-    /// How much longer than others it runs: ports must come round.
-    var stretch: Double { kind == .churn ? 5 : 1 }
+    /// `request outbound, 1024 B, 16 connections, IPv6, across nodes`.
+    package var name: String {
+        var parts = ["\(kind) \(direction)"]
+        if kind == .request {
+            parts += ["\(size) B", "\(connections) connection\(connections == 1 ? "" : "s")"]
+        }
+        if family == .ipv6 { parts.append("IPv6") }
+        if topology == .across { parts.append("across nodes") }
+        return parts.joined(separator: ", ")
+    }
 
     /// How fast it goes: bytes of a stream, else operations.
     package var rateUnit: String {

@@ -117,23 +117,38 @@ package struct SeriesBench: Sendable {
     }
 }
 
-extension SeriesBench.Row {
-    /// Rows as a table in Markdown.
-    package static func markdown(_ rows: [SeriesBench.Row], of growth: SeriesBench.Growth) -> String
-    {
-        let unit = growth == .lists ? "elements a list" : "pods"
-        var lines = [
-            "| mechanism | \(unit) | compile, ms | apply, ms | remove, ms | connect, µs "
-                + "| to the least | BPF maps, bytes a pod |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
+extension SeriesBench {
+    /// Rows as a table of a report.
+    package func table(_ rows: [Row]) -> ReportTable {
+        var table =
+            growth == .lists
+            ? ReportTable(
+                "What longer lists cost",
+                """
+                Plans whose lists of excluded ports, networks and users have so many elements \
+                each, none of which a connection matches: all must be looked through.
+                """, columns: columns, words: 1)
+            : ReportTable(
+                "What more pods cost",
+                """
+                So many pods of the same mechanism on the node; one of them connects. Rules are each \
+                pod's own; programs are the node's, and a pod is an entry in a map.
+                """, columns: columns, words: 1)
         for row in rows {
-            lines.append(
-                "| \(row.mechanism) | \(row.count) | \(row.compile.short) | \(row.apply.short) "
-                    + "| \(row.remove.short) | \(Sample(row.connect).text) "
-                    + "| \(row.toFirst?.text ?? "-") | \(row.bytesPerPod.map(String.init) ?? "-") |"
-            )
+            table.add([
+                "\(row.mechanism)", "\(row.count)", row.compile.short, row.apply.short,
+                row.remove.short, Sample(row.connect).text,
+                table.keep(row.toFirst, "\(row.mechanism)", "\(row.count)"),
+                row.bytesPerPod.map(String.init) ?? "-",
+            ])
         }
-        return lines.joined(separator: "\n")
+        return table
+    }
+
+    private var columns: [String] {
+        [
+            "mechanism", growth == .lists ? "elements a list" : "pods", "compile, ms",
+            "apply, ms", "remove, ms", "connect, µs", "to the least", "BPF maps, bytes a pod",
+        ]
     }
 }

@@ -13,6 +13,9 @@ package struct Subject: Hashable, Sendable {
         /// The client dials the sidecar: what any redirection costs at least.
         case manual
         case redirected(Mechanism, InboundMethod)
+        /// By the rules that a mesh publishes for its preset, written as iptables(8) does for
+        /// nf_tables or for ip_tables.
+        case published(PublishedRules, Mechanism)
     }
 
     package let name: String
@@ -27,6 +30,9 @@ package struct Subject: Hashable, Sendable {
     package var outboundTwin: String?
     /// Whether the measured pod is one of them.
     package var isManaged = true
+    package var preset = Preset.Name.fsm
+    package var capturesLookups = true
+    package var families = AddressFamily.allCases
 
     package init(_ name: String, _ way: Way) {
         self.name = name
@@ -70,7 +76,11 @@ package struct Subject: Hashable, Sendable {
 
     /// Whether connections of the measured pod are expected to meet the sidecar by themselves.
     var isRedirected: Bool {
-        if case .redirected = way { isManaged } else { false }
+        switch way {
+        case .direct, .manual: false
+        case .redirected: isManaged
+        case .published: true
+        }
     }
 }
 
@@ -96,7 +106,9 @@ package struct SkippedSubject: Codable, Hashable, Sendable, CustomStringConverti
         _ subjects: [Subject], hasSocketLookup: Bool, lack: (Mechanism) -> String?
     ) -> [SkippedSubject] {
         subjects.compactMap { subject in
-            guard case .redirected(let mechanism, let inbound) = subject.way else { return nil }
+            guard case .redirected(let mechanism, let inbound) = subject.way else {
+                return nil
+            }
             if let reason = lack(mechanism) {
                 return SkippedSubject(subject: subject.name, reason: reason)
             }

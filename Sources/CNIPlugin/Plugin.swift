@@ -9,7 +9,7 @@ package struct PluginWorld {
     package let ask: (AgentCall, JSON, PluginConfiguration) throws(AgentFailure) -> JSON
     /// Leaves word for the agent of a pod that was started without it.
     package let record: (FailedOpen, PluginConfiguration) -> String?
-    /// Takes that word back.
+    /// Says in that word that the pod is gone.
     package let forget: (Attachment, PluginConfiguration) -> Void
 
     package init(

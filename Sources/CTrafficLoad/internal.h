@@ -28,11 +28,28 @@ static inline uint64_t tload_now(void)
 	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static inline struct sockaddr_in tload_name(uint32_t address, uint16_t port)
+/* A socket's name; the port is at the same place in both families. */
+struct tload_name {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in ipv4;
+		struct sockaddr_in6 ipv6;
+	};
+	socklen_t size;
+};
+
+struct tload_name tload_name(struct tload_address address, uint16_t port);
+struct tload_address tload_address(const struct tload_name *name);
+struct tload_address tload_loopback(int family);
+
+static inline int tload_family(struct tload_address address)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET,
-				     .sin_port = htons(port),
-				     .sin_addr.s_addr = htonl(address) };
+	return address.high == 0 && address.low >> 32 == 0xffff ? AF_INET : AF_INET6;
+}
+
+static inline bool tload_equal(struct tload_address left, struct tload_address right)
+{
+	return left.high == right.high && left.low == right.low;
 }
 
 /* --- A load's bookkeeping --- */
@@ -59,9 +76,10 @@ int tload_set_patience(int fd);
 
 /* --- Connections of a server or a sidecar --- */
 
-/* What comes in is counted, and the count sent at the end; or it is not expected, but its end. */
+/* What comes in is counted, and the count sent at the end; its end alone is expected; is HTTP. */
 #define TLOAD_NOBODY -1
 #define TLOAD_WAITING -2
+#define TLOAD_ANSWERING -3
 
 /* Takes an accepted connection: what comes in goes out at `to`, itself for an echo, or see above. */
 int tload_join(int epoll, int from, int to);

@@ -36,8 +36,8 @@ static int read_byte(int fd, char *byte)
 int tload_open(struct tload_run *run, const struct tload_target *target, uint64_t *began,
 	       uint64_t *connected)
 {
-	struct sockaddr_in name = tload_name(target->address, target->port);
-	int fd = OR_ERRNO(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	struct tload_name name = tload_name(target->address, target->port);
+	int fd = OR_ERRNO(socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	int result;
 	char byte;
 
@@ -46,7 +46,7 @@ int tload_open(struct tload_run *run, const struct tload_target *target, uint64_
 	result = tload_set_patience(fd);
 	*began = tload_now();
 	if (result == 0)
-		result = OR_ERRNO(connect(fd, (struct sockaddr *)&name, sizeof(name)));
+		result = OR_ERRNO(connect(fd, &name.any, name.size));
 	*connected = tload_now();
 	if (result == 0)
 		result = read_byte(fd, &byte);
@@ -285,12 +285,12 @@ static const char query[40] = "a name that somebody wants to look up";
 
 static int ask(struct tload_run *run, const struct tload_target *target, int fd)
 {
-	struct sockaddr_in name = tload_name(target->address, target->port);
+	struct tload_name name = tload_name(target->address, target->port);
 	char answer[64];
 	int result = tload_set_patience(fd);
 
 	if (result == 0)
-		result = OR_ERRNO(connect(fd, (struct sockaddr *)&name, sizeof(name)));
+		result = OR_ERRNO(connect(fd, &name.any, name.size));
 	if (result == 0)
 		result = OR_ERRNO((int)send(fd, query, sizeof(query), 0));
 	if (result >= 0)
@@ -307,7 +307,8 @@ struct tload_outcome tload_lookup(struct tload_target target, uint64_t nanosecon
 
 	do {
 		uint64_t began = tload_now();
-		int fd = OR_ERRNO(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+		int fd = OR_ERRNO(
+			socket(tload_family(target.address), SOCK_DGRAM | SOCK_CLOEXEC, 0));
 		int result = fd < 0 ? fd : ask(&run, &target, fd);
 
 		if (fd >= 0)

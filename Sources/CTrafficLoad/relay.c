@@ -17,7 +17,7 @@
 
 #define DESCRIPTORS_MAX 4096
 #define CHUNK (128 << 10)
-#define CLOSED -3 /* the end is nobody's */
+#define CLOSED -4 /* the end is nobody's */
 
 struct end {
 	int to; /* where what comes in goes out, or TLOAD_NOBODY and the like */
@@ -110,9 +110,25 @@ static int pass_end_on(int from)
 	end->ended = true;
 	if (end->to >= 0)
 		return OR_ERRNO(shutdown(end->to, SHUT_WR));
-	if (end->to == TLOAD_WAITING)
+	if (end->to == TLOAD_WAITING || end->to == TLOAD_ANSWERING)
 		return 0;
 	return (int)OR_ERRNO(send(from, &end->swallowed, sizeof(end->swallowed), MSG_NOSIGNAL));
+}
+
+/*
+ * Answers a request of HTTP/1.1; a client here sends one at a time, in one piece. An error where the
+ * client wants it to be the last, for an error closes the connection.
+ */
+static int answer(int fd, size_t size)
+{
+	static const char more[] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+	static const char last[] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: "
+				   "close\r\n\r\n1";
+	bool is_last = memmem(ends[fd]->bytes, size, "Connection: close", 17) != NULL;
+	const char *text = is_last ? last : more;
+	ssize_t count = OR_ERRNO(send(fd, text, strlen(text), MSG_NOSIGNAL));
+
+	return is_last ? -ESHUTDOWN : count < 0 ? (int)count : 0;
 }
 
 static int take_in(int fd)
@@ -126,6 +142,8 @@ static int take_in(int fd)
 		return (int)count;
 	if (count == 0)
 		return pass_end_on(fd);
+	if (end->to == TLOAD_ANSWERING)
+		return answer(fd, count);
 	if (end->to < 0) {
 		end->swallowed += count;
 		return 0;

@@ -11,20 +11,23 @@ package final class ClientThread: Sendable {
     private struct State {
         var isStopping = false
         var isDone = false
+        var allowed = 0
         var connected = 0
         var failure: KernelError?
     }
 
     private let state = Mutex(State())
 
-    /// Connects and closes, again and again, with a pause between: whoever uses every port of its
-    /// address up, as fast as it can, measures ports.
-    package init(in namespace: NetworkNamespace, to server: Endpoint, atMost limit: Int) {
+    /// Connects and closes, as often as it is allowed, with a pause between: whoever uses every port
+    /// of its address up, as fast as it can, measures ports.
+    package init(in namespace: NetworkNamespace, to server: Endpoint) {
         Thread.detachNewThread { [self] in
             do throws(KernelError) {
-                for _ in 0..<limit where !state.withLock({ $0.isStopping }) {
-                    _ = try namespace.connect(to: server)
-                    state.withLock { $0.connected += 1 }
+                while !state.withLock({ $0.isStopping }) {
+                    if state.withLock({ $0.connected < $0.allowed }) {
+                        _ = try namespace.connect(to: server)
+                        state.withLock { $0.connected += 1 }
+                    }
                     Thread.sleep(forTimeInterval: 0.0005)
                 }
             } catch {
@@ -34,6 +37,9 @@ package final class ClientThread: Sendable {
         }
     }
 
+    /// Lets it make more connections.
+    package func allow(_ more: Int) { state.withLock { $0.allowed += more } }
+
     /// How many connections there were so far.
     package var connected: Int { state.withLock { $0.connected } }
 
@@ -41,6 +47,8 @@ package final class ClientThread: Sendable {
     package var isDone: Bool { state.withLock { $0.isDone } }
 
     /// Waits for the last connection, and returns how many there were.
+    ///
+    /// Without it, the thread goes on as long as its process.
     package func stop() throws -> Int {
         state.withLock { $0.isStopping = true }
         // A connection takes 10 seconds at the most.

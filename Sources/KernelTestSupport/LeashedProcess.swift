@@ -33,6 +33,14 @@ package final class LeashedProcess: Sendable {
         leash = Leash(pipe.takeWriter())
     }
 
+    /// The program's number; `nil` when it has ended, or not begun.
+    package var program: Int32? {
+        get throws(KernelError) {
+            try readFile("/proc/\(shell.pid)/task/\(shell.pid)/children")
+                .split(separator: " ").first.flatMap { Int32($0) }
+        }
+    }
+
     /// Ends the program, and waits for it.
     package func stop() throws(KernelError) {
         try leash.end.write("\n")

@@ -21,6 +21,17 @@ package struct TestPod: Sendable {
     package let addresses: [AddressFamily: IPAddress]
     package let peerAddresses: [AddressFamily: IPAddress]
 
+    package init(
+        workload: Workload, namespace: NetworkNamespace, peer: NetworkNamespace,
+        addresses: [AddressFamily: IPAddress], peerAddresses: [AddressFamily: IPAddress]
+    ) {
+        self.workload = workload
+        self.namespace = namespace
+        self.peer = peer
+        self.addresses = addresses
+        self.peerAddresses = peerAddresses
+    }
+
     /// Makes the pod; two pods with different `number`s have different addresses.
     package static func create(
         _ id: String = "pod", number: UInt32 = 0

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import LinuxKernel
 package import LocalHTTP
 package import RedirectionEngine
 
@@ -9,6 +10,10 @@ package struct Door: Sendable {
     /// Where Flomesh's own plugin asks, if that is wanted: `/var/run/fsm-cni.sock`.
     package var flomeshSocket: String?
     package var policy: NodePolicy
+    /// The cluster to follow, on a node of one.
+    package var cluster: ClusterAccess?
+    /// Below which kubelet makes its pods' cgroups.
+    package var cgroups: Cgroup?
     package var limits = Limits()
     /// How long requests are waited for at the end.
     package var grace = Duration.seconds(10)

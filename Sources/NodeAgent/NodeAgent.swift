@@ -22,6 +22,7 @@ package actor NodeAgent {
     private let failedOpen: FailedOpenPods
     private let period: Duration
     private let logger: Logger
+    private let cluster: Cluster?
     private let wakes: AsyncStream<Wake>
     private let waker: AsyncStream<Wake>.Continuation
     private var watches: [Workload.ID: Watch] = [:]
@@ -50,7 +51,10 @@ package actor NodeAgent {
         }
         engine = Engine(
             state: state, mechanisms, drift: drift, hooks: Engine.Hooks(event: tell))
-        let keeper = PodKeeper(engine: engine, policy: door.policy, metrics: AgentMetrics())
+        cluster = door.cluster.map { Cluster($0, logger) }
+        let keeper = PodKeeper(
+            engine: engine, policy: door.policy, metrics: AgentMetrics(), cluster: cluster,
+            cgroups: door.cgroups)
         api = AgentAPI(
             keeper: keeper, feed: feed, readiness: Readiness(door.probe),
             inspectors: door.inspectors, logger: logger)
@@ -63,6 +67,13 @@ package actor NodeAgent {
 
     /// Runs until the task is canceled; what is being done to a workload then comes to its end.
     package func run() async throws {
+        let result: Result<Void, any Error>
+        do { result = .success(try await serve()) } catch { result = .failure(error) }
+        await cluster?.shutDown()
+        try result.get()
+    }
+
+    private func serve() async throws {
         try engine.store.prepare()
         guard let lock = try FileLock.tryTake(engine.store.agentLock) else {
             throw Failure.alreadyRunning(lock: engine.store.agentLock)
@@ -71,6 +82,7 @@ package actor NodeAgent {
         api.metrics.begin(with: (try? engine.store.ids()) ?? [])
         // Pods that come now need not wait for those that are there.
         let servers = try await open()
+        let following = Task { [cluster, api] in await cluster?.run(api.keeper) }
         await api.metrics.lookAround(engine)
         await lookAtAll()
         await listen()
@@ -92,6 +104,8 @@ package actor NodeAgent {
         }
         watches = [:]
         records = nil
+        following.cancel()
+        await following.value
         api.feed.finish()
         await withTaskGroup { [grace = door.grace] group in
             for server in servers { group.addTask { await server.stop(grace: grace) } }

@@ -28,10 +28,10 @@ package struct SmallFile {
         try system("rename(\(path))") { unsafe clinux_rename(aside, path) }
     }
 
-    /// Removes it, if it is there.
-    package func remove() throws(SystemFailure) {
-        let result = unsafe clinux_unlink(path)
-        if result != -ENOENT, result != -ENOTDIR { try system("unlink(\(path))") { result } }
+    /// Gives it another name in its directory, if it is there.
+    package func rename(to other: String) throws(SystemFailure) {
+        let result = unsafe clinux_rename(path, directory + "/" + other)
+        if result != -ENOENT, result != -ENOTDIR { try system("rename(\(path))") { result } }
     }
 
     private func makeDirectory(_ path: String) throws(SystemFailure) {

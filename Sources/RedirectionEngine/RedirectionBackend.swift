@@ -15,6 +15,7 @@ package import RedirectionModel
 /// - `apply` of a plan that is off leaves nothing installed, as `remove` does.
 /// - `remove` succeeds for a workload the backend does not know.
 /// - `retire` ends no connection; `remove` may.
+/// - `settle` changes nothing that traffic meets, and resets no counter.
 /// - `drift` is empty right after `apply`, and whatever `apply` would repair is in it.
 /// - `installed` reads the kernel, not memory, so that a restarted agent can take over.
 package protocol RedirectionBackend: Sendable {
@@ -31,6 +32,12 @@ package protocol RedirectionBackend: Sendable {
     /// Asked again, it looks again, and clears away what is no longer used: `.complete` means that
     /// nothing is left, as after `remove`. `apply` may come in between.
     func retire(from workload: Workload) async throws(RedirectionError) -> Retirement
+
+    /// Gives up what the plan in the kernel needed while connections of another mechanism lived, if
+    /// they have ended.
+    ///
+    /// Asked when others have been asked to retire, and again every now and then.
+    func settle(in workload: Workload) async throws(RedirectionError)
 
     /// How the kernel differs from what `apply` of the plan leaves, order of rules included.
     func drift(
@@ -59,6 +66,9 @@ extension RedirectionBackend {
         try await remove(from: workload)
         return .complete
     }
+
+    /// A backend that minds no connections of others has nothing to give up.
+    package func settle(in workload: Workload) async throws(RedirectionError) {}
 
     /// A backend that cannot compare parts compares the whole.
     package func drift(

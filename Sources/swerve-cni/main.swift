@@ -44,8 +44,9 @@ let world = PluginWorld(
         } catch { return "\(error)" }
     },
     forget: { attachment, configuration in
-        // What cannot be removed is found by the agent, which knows which pods are gone.
-        try? openFile(attachment, configuration).remove()
+        // What cannot be renamed is found by the agent, which knows which pods are gone.
+        try? openFile(attachment, configuration).rename(
+            to: FailedOpen.name(of: attachment) + FailedOpen.deleted)
     })
 
 ignoreBrokenPipes()

@@ -16,7 +16,9 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Measure what redirection costs, mechanism by mechanism (root).",
         subcommands: [
-            BenchRunCommand.self, BenchListsCommand.self, BenchPodsCommand.self,
+            BenchRunCommand.self, BenchFullCommand.self, BenchListsCommand.self,
+            BenchPodsCommand.self, BenchNeighborsCommand.self, BenchPublishedCommand.self,
+            BenchMemoryCommand.self, BenchToolsCommand.self, BenchCompareCommand.self,
             BenchStartCommand.self,
         ],
         defaultSubcommand: BenchRunCommand.self)
@@ -24,6 +26,15 @@ struct BenchCommand: ParsableCommand {
 
 extension Scenario.Kind: ExpressibleByArgument {}
 extension Direction: ExpressibleByArgument {}
+extension Topology: ExpressibleByArgument {}
+
+/// `4` or `6`.
+enum FamilyArgument: String, CaseIterable, ExpressibleByArgument {
+    case ipv4 = "4"
+    case ipv6 = "6"
+
+    var family: AddressFamily { self == .ipv4 ? .ipv4 : .ipv6 }
+}
 
 struct BenchRunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -45,6 +56,12 @@ struct BenchRunCommand: ParsableCommand {
     @Option(help: "Which way connections go, seen from the pod: outbound,inbound.")
     var directions = ListArgument(Direction.allCases)
 
+    @Option(help: "Over IPv4, IPv6 or both: 4,6.")
+    var family = ListArgument([FamilyArgument.ipv4])
+
+    @Option(help: "Where the peer is: at the other end of the pod's wire, or across two nodes.")
+    var topology = ListArgument([Topology.same])
+
     @Option(help: "Bytes of a request and of its answer, with commas.")
     var sizes = ListArgument([1, 1024, 65536])
 
@@ -54,8 +71,14 @@ struct BenchRunCommand: ParsableCommand {
     @Option(help: "How many rounds go through all subjects.")
     var rounds = 9
 
-    @Option(help: "How many seconds a measurement takes; churn takes five times as long.")
+    @Option(help: "How many seconds a measurement takes.")
     var duration = 0.5
+
+    @Option(help: "How many seconds one of churn takes (default: five times as long).")
+    var churnDuration: Double?
+
+    @Option(help: "How many rounds of churn (default: as of the rest).")
+    var churnRounds: Int?
 
     @Option(help: "The seed of the order within rounds, and of the intervals.")
     var seed: UInt64 = 1
@@ -70,48 +93,38 @@ struct BenchRunCommand: ParsableCommand {
     @Option(help: "How many seconds without an answer make a connection one that failed.")
     var patience = 5
 
-    @Option(help: "Write everything that was measured to this file, as JSON.")
-    var json: String?
-
-    @Option(help: "Write a page with plots to this file.")
-    var html: String?
+    @OptionGroup var files: ReportFiles
 
     func validate() throws {
         try checkCount("--rounds", rounds, 1...1000)
         try checkDuration(duration)
         try checkCount("--patience", patience, 1...600)
+        if let churnDuration { try checkDuration(churnDuration, of: "--churn-duration") }
+        if let churnRounds { try checkCount("--churn-rounds", churnRounds, 1...1000) }
         for size in sizes.values { try checkCount("--sizes", size, 1...1 << 20) }
         for count in connections.values { try checkCount("--connections", count, 1...256) }
     }
 
     func run() throws {
-        // Before minutes are spent on what could not be kept.
-        for path in [json, html].compactMap(\.self) {
-            _ = try OwnedDescriptor.open(path, .append)
-        }
+        try files.check()
         let bench = Bench(
             subjects: subjects.values,
             scenarios: Scenario.all(
-                scenarios.values, directions.values, sizes: sizes.values,
+                scenarios.values, directions.values, families: family.values.map(\.family),
+                topologies: topology.values, sizes: sizes.values,
                 connections: connections.values),
-            rounds: rounds, duration: .seconds(duration), seed: seed, cpus: cpus.values,
-            patience: UInt32(patience))
-        try runInterruptibly { [json, html] in
+            rounds: rounds, duration: .seconds(duration), seed: seed,
+            churnDuration: churnDuration.map { .seconds($0) }, churnRounds: churnRounds,
+            cpus: cpus.values, patience: UInt32(patience))
+        try runInterruptibly { [files] in
             let machine = try MachineDescription.current()
             let results = try await bench.run(progress: ProgressLine.show)
             let report = BenchReport(
                 bench, results, on: machine, version: Version.text,
                 command: CommandLine.arguments)
-            ProgressLine.end()
-            Console.say(ReportText(report).text)
-            if let json { try write(Console.text(json: report), to: json) }
-            if let html { try write(ReportPage(report).html, to: html) }
+            try files.write(report)
         }
     }
-}
-
-private func write(_ text: String, to path: String) throws {
-    try OwnedDescriptor.open(path, .replace).write(text)
 }
 
 /// Shows where a run has got to on standard error: a line that changes on a terminal, else one for

@@ -9,36 +9,16 @@ struct SeriesOptions: ParsableArguments {
     @Option(help: "What redirects, with commas: ebpf,nft,legacy.")
     var mechanisms = ListArgument<Mechanism>([.ebpf, .nft, .legacy])
 
-    @Option(help: "How many rounds go through all of them.")
-    var rounds = 9
-
-    @Option(help: "How many seconds a measurement takes.")
-    var duration = 0.3
-
-    @Option(help: "The seed of the order within rounds, and of the intervals.")
-    var seed: UInt64 = 1
-
-    @Flag(help: "Print JSON.")
-    var json = false
-
-    func validate() throws {
-        try checkCount("--rounds", rounds, 1...1000)
-        try checkDuration(duration)
-    }
+    @OptionGroup var table: TableOptions
 
     func run(_ growth: SeriesBench.Growth, _ counts: [Int]) throws -> Never {
         let bench = SeriesBench(
-            growth, counts, of: mechanisms.values, rounds: rounds,
-            duration: .seconds(duration), seed: seed)
-        try runInterruptibly { [json] in
+            growth, counts, of: mechanisms.values, rounds: table.rounds,
+            duration: .seconds(table.duration), seed: table.seed)
+        try table.run {
             let results = try await bench.run(progress: ProgressLine.show)
-            ProgressLine.end()
             for skipped in results.skipped { Console.complain("bench: \(skipped)") }
-            if json {
-                try Console.say(json: results.rows)
-            } else {
-                Console.say(SeriesBench.Row.markdown(results.rows, of: growth))
-            }
+            return bench.table(results.rows)
         }
     }
 }
@@ -66,7 +46,7 @@ struct BenchPodsCommand: ParsableCommand {
     @OptionGroup var options: SeriesOptions
 
     @Option(help: "How many pods, with commas.")
-    var counts = ListArgument([1, 10, 100])
+    var counts = ListArgument([1, 10, 100, 1000])
 
     func validate() throws {
         for count in counts.values { try checkCount("--counts", count, 1...2000) }
@@ -97,7 +77,7 @@ func checkCount(_ option: String, _ value: Int, _ range: ClosedRange<Int>) throw
         "\(option) \(value): give a number from \(range.lowerBound) to \(range.upperBound)")
 }
 
-func checkDuration(_ seconds: Double) throws {
+func checkDuration(_ seconds: Double, of option: String = "--duration") throws {
     guard !(0.05...600).contains(seconds) else { return }
-    throw ValidationError("--duration \(seconds): give seconds from 0.05 to 600")
+    throw ValidationError("\(option) \(seconds): give seconds from 0.05 to 600")
 }

@@ -67,7 +67,9 @@ struct Swerved: ParsableCommand {
             """, valueName: "file"))
     var policy: [String] = []
 
-    @OptionGroup var network: NetworkOptions
+    @OptionGroup(title: "Pods' network") var network: NetworkOptions
+
+    @OptionGroup(title: "Kubernetes") var cluster: ClusterOptions
 
     @Option(help: "How to write the log: text or json, a line for each entry.")
     var logFormat = LogFormat.text
@@ -128,6 +130,8 @@ struct Swerved: ParsableCommand {
                 }
             })
         door.flomeshSocket = flomeshSocket
+        door.cgroups = node.cgroup
+        door.cluster = try cluster.access()
         return door
     }
 

@@ -22,6 +22,13 @@ struct BenchCommandTests {
         (["--patience", "0"], "--patience 0: give a number from 1 to 600"),
         (["--connections", "257"], "--connections 257: give a number from 1 to 256"),
         (["lists", "--sizes", "30001"], "--sizes 30001: give a number from 1 to 30000"),
+        (["--family", "5"], "The value '5' is invalid for '--family"),
+        (["--topology", "ring"], "The value 'ring' is invalid for '--topology"),
+        (["--churn-duration", "0"], "--churn-duration 0.0: give seconds from 0.05 to 600"),
+        (["full", "--pods", "2001"], "--pods 2001: give a number from 1 to 2000"),
+        (["published", "/nonexistent"], "/nonexistent/fsm.v4"),
+        (["compare", "/nonexistent/a", "/nonexistent/b"], "/nonexistent/a"),
+        (["compare", "--slack", "2", "a", "b"], "--slack 2.0: give a fraction from 0 to 1"),
         (["pods", "--mechanisms", "auto"], "The value 'auto' is invalid for '--mechanisms"),
         (["--json", "/nonexistent/file"], "/nonexistent/file"),
     ])
@@ -59,6 +66,88 @@ struct BenchCommandTests {
         #expect(try readFile(html.path).hasSuffix("</html>\n"))
     }
 
+    @Test func `every mechanism redirects over IPv6, and across nodes`() throws {
+        let json = TemporaryFile()
+        let result = try BuiltProgram.run(
+            "swerve",
+            [
+                "bench", "--rounds", "1", "--duration", "0.05", "--subjects",
+                "manual,legacy,nft,tproxy,ebpf,ebpf-tc", "--scenarios", "connect,request,dns",
+                "--family", "4,6", "--topology", "same,across", "--sizes", "1", "--connections",
+                "1", "--patience", "60", "--json", json.path,
+            ])
+        try #require(result.status == 0, "\(result.output)")
+        let report = try JSONDecoder().decode(
+            BenchReport.self, from: Data(try readFile(json.path).utf8))
+        // Outbound four subjects in three scenarios, inbound six in two, in four places.
+        #expect(report.rows.count == 4 * (4 * 3 + 6 * 2))
+        for row in report.rows {
+            let isRight =
+                row.counts.operations > 0 && row.counts.escaped == 0 && row.counts.strayed == 0
+                && row.counts.failed == 0
+            #expect(isRight, "\(row.subject), \(row.name): \(row.counts)")
+        }
+        let names = Set(report.rows.map(\.name))
+        #expect(names.contains("connect inbound, IPv6, across nodes"), "\(names)")
+    }
+
+    @Test func `the same pod is measured with nothing of ours, and beside each mechanism`() throws {
+        let result = try BuiltProgram.run(
+            "swerve", ["bench", "neighbors", "--rounds", "2", "--duration", "0.05"])
+        try #require(result.status == 0, "\(result.output)")
+        for subject in ["nothing", "beside ebpf", "beside nft", "beside legacy"] {
+            #expect(result.output.contains("| \(subject) "), "\(result.output)")
+        }
+    }
+
+    @Test func `rules that meshes publish redirect as ours do`() throws {
+        let folder = #filePath.split(separator: "/").dropLast(2).joined(separator: "/")
+        let result = try BuiltProgram.run(
+            "swerve",
+            [
+                "bench", "published", "/\(folder)/PolicyFileTests/Published", "--presets",
+                "osm,istio", "--rounds", "1", "--duration", "0.05",
+            ])
+        try #require(result.status == 0, "\(result.output)")
+        for subject in ["osm legacy", "osm nft", "istio legacy", "istio nft"] {
+            #expect(result.output.contains("| \(subject) "), "\(result.output)")
+        }
+    }
+
+    @Test func `kernel memory is told of for pods and for connections`() throws {
+        let result = try BuiltProgram.run(
+            "swerve", ["bench", "memory", "--pods", "4", "--mechanisms", "ebpf,nft", "--json"])
+        try #require(result.status == 0, "\(result.output)")
+        let table = try JSONDecoder().decode(
+            ReportTable.self, from: Data(result.output.drop { $0 != "{" }.utf8))
+        let rows = Dictionary(uniqueKeysWithValues: table.rows.map { ($0[0], $0) })
+        let (ebpf, nft) = (try #require(rows["ebpf"]), try #require(rows["nft"]))
+        // Programs and maps are made once, rules for each pod; NAT tracks connections.
+        #expect(Int(ebpf[1]).map { $0 > 100_000 } == true, "\(table.rows)")
+        #expect(Int(nft[2]).map { $0 > 1000 } == true, "\(table.rows)")
+        #expect(Double(nft[4]).map { $0 >= 1 } == true, "\(table.rows)")
+    }
+
+    @Test func `others' loads run where they are installed, and else it is said what is missing`()
+        throws
+    {
+        let result = try BuiltProgram.run(
+            "swerve",
+            [
+                "bench", "tools", "--subjects", "manual,ebpf", "--rounds", "1", "--duration", "1",
+            ])
+        if ToolBench.missing.isEmpty {
+            #expect(result.status == 0, "\(result.output)")
+            for load in ["wrk, requests over one connection", "iperf3, one stream"] {
+                #expect(result.output.contains("| \(load) "), "\(result.output)")
+            }
+        } else {
+            #expect(result.status != 0)
+            let missing = ToolBench.missing.joined(separator: ", ")
+            #expect(result.output.contains("not installed: \(missing)"), "\(result.output)")
+        }
+    }
+
     @Test func `subjects without a sidecar, and with a transparent one, are as they should be`()
         throws
     {
@@ -86,7 +175,7 @@ struct BenchCommandTests {
         let child = try ChildProcess.start(birth)
         let text = String(decoding: try output.takeReader().readAll(), as: UTF8.self)
         #expect(try child.waitForExit() == 0, "\(text)")
-        #expect(text.contains("| nft | 30 |"), "\(text)")
+        #expect(text.contains("| nft       | 30   |"), "\(text)")
     }
 
     @Test func `an interrupted run leaves nothing`() async throws {

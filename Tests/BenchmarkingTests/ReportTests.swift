@@ -132,6 +132,81 @@ struct ReportTests {
         #expect(!page.contains("nan") && !page.contains("inf\""))
     }
 
+    @Test func `a table stands in text and page, and its ratios are kept by name`() throws {
+        var report = try Self.report()
+        var table = ReportTable("T", "What <it> is.", columns: ["a", "b"])
+        let ratio = try #require(Ratio([2, 4], to: [1, 2], seed: 1))
+        table.add(["x", table.keep(ratio, "x", "latency")])
+        table.add(["y", table.keep(nil, "y", "latency")])
+        report.tables = [table]
+        #expect(
+            ReportText(report).text.hasSuffix(
+                """
+                T
+
+                What <it> is.
+
+                | a | b                |
+                | - | ---------------: |
+                | x | 2.00 (2.00-2.00) |
+                | y | -                |
+
+                """))
+        let page = ReportPage(report).html
+        #expect(page.contains("<p>What &lt;it&gt; is.</p>"))
+        #expect(page.contains("<td class=\"word\">x</td><td>2.00 (2.00-2.00)</td>"))
+        #expect(report.ratios["T, x, latency"] == ratio)
+        #expect(report.ratios["connect outbound, nft to manual, latency"]?.median == 1.5)
+    }
+
+    @Test func `runs agree where their intervals meet`() throws {
+        func report(_ values: [Double]...) throws -> BenchReport {
+            var table = ReportTable("T", "", columns: ["a"])
+            for (index, values) in values.enumerated() {
+                let baseline = values.map { _ in 1.0 }
+                _ = table.keep(Ratio(values, to: baseline, seed: 1), "\(index)")
+            }
+            var report = try Self.report()
+            report.tables = [table]
+            return report
+        }
+        let first = try report([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], [3])
+        let second = try report([1.15, 1.2, 1.3], [2.3, 2.4, 2.5])
+        let comparison = BenchComparison(first, second)
+        #expect(comparison.disagreeing(within: 0).map(\.what) == ["T, 1"])
+        #expect(comparison.disagreeing(within: 0.05).isEmpty)
+        #expect(comparison.unpaired == ["T, 2"])
+        let text = comparison.text(within: 0)
+        #expect(text.contains("| T, 1  | 2.10 (2.00-2.20) | 2.40 (2.30-2.50) |"), "\(text)")
+        #expect(text.contains("ratios agree within their intervals; "), "\(text)")
+        let same = BenchComparison(first, first)
+        #expect(same.disagreeing(within: 0).isEmpty && same.unpaired.isEmpty)
+    }
+
+    @Test func `wrk's rate is read, unless requests failed`() {
+        let output = "  Latency 1us\nRequests/sec:  15234.56\nTransfer/sec: 1MB\n"
+        #expect(ToolBench.wrkRate(output) == 15234.56)
+        #expect(ToolBench.wrkRate("  Non-2xx or 3xx responses: 3\n" + output) == nil)
+        let errors = "  Socket errors: connect 0, read 2, write 0, timeout 0\n"
+        #expect(ToolBench.wrkRate(errors + output) == nil)
+        #expect(ToolBench.wrkRate("") == nil)
+    }
+
+    @Test func `a wire's addresses are its own, segment by segment`() {
+        let addresses = (0..<300).flatMap { number in
+            (0..<3).flatMap { segment in
+                [UInt32(1), 2].flatMap { host in
+                    AddressFamily.allCases.map {
+                        BenchWire.address(number, segment: segment, host: host, $0)
+                    }
+                }
+            }
+        }
+        #expect(Set(addresses).count == addresses.count)
+        #expect("\(BenchWire.address(3, segment: 2, host: 1, .ipv4))" == "10.78.3.129")
+        #expect("\(BenchWire.address(3, segment: 2, host: 1, .ipv6))" == "fd4e:3:0:2::1")
+    }
+
     @Test func `an axis has round numbers within its range`() {
         let axis = PlotAxis(0.9...1.6, from: 0, to: 100)
         #expect(axis.place(0.9) == 0 && axis.place(1.6) == 100)
@@ -184,6 +259,15 @@ struct ReportTests {
         #expect(scenarios.count == 9)
         #expect(scenarios.first?.name == "request inbound, 1 B, 1 connection")
         #expect(scenarios.last?.name == "dns outbound")
+        let elsewhere = Scenario.all(
+            [.connect], [.inbound], families: [.ipv4, .ipv6], topologies: [.same, .across])
+        #expect(
+            elsewhere.map(\.name) == [
+                "connect inbound", "connect inbound, IPv6", "connect inbound, across nodes",
+                "connect inbound, IPv6, across nodes",
+            ])
+        // Two that are told by the same name would be taken for one.
+        #expect(Set(FullBench.scenarios.map(\.name)).count == FullBench.scenarios.count)
     }
 }
 

@@ -115,6 +115,8 @@ import Testing
         #expect(left.request.addresses == ["10.244.1.7/24", "fd00::7/64"])
         #expect(try PluginProcess("DEL").run(input).status == 0)
         #expect(!FileManager.default.fileExists(atPath: file))
+        // The agent still has to count it.
+        #expect(FileManager.default.fileExists(atPath: file + FailedOpen.deleted))
     }
 
     @Test func `failurePolicy open forgives no nonsense in the configuration`() throws {

@@ -109,12 +109,15 @@ import Testing
                 #expect(add.status == 0 && add.log.count == 1, "\(add.output)")
                 let slip = ["swerve.dev/mode": "ebfp"]
                 #expect(try plugins.run("ADD", wrong, container: "w", slip, open).status == 0)
+                // Who is gone before the agent comes is counted all the same.
+                #expect(try plugins.run("ADD", wrong, container: "x", slip, open).status == 0)
+                #expect(try plugins.run("DEL", wrong, container: "x", [:], open).status == 0)
                 try pod.expect(redirected: false)
                 try await plugins.withAgent { agent in
                     #expect(try agent.line(containing: "is taken in now") != nil)
                     try pod.expect(redirected: true)
                     #expect(try agent.line(containing: "runs WITHOUT redirection") != nil)
-                    #expect(try plugins.metric("swerve_failed_open_total") == 2)
+                    #expect(try plugins.metric("swerve_failed_open_total") == 3)
                     #expect(try plugins.metric("swerve_failed_open_pods") == 1)
                     #expect(try plugins.run("DEL", pod, [:], open).status == 0)
                     #expect(try plugins.run("DEL", wrong, container: "w", [:], open).status == 0)
@@ -122,7 +125,7 @@ import Testing
                         try await Task.sleep(for: .milliseconds(20))
                     }
                     #expect(try plugins.metric("swerve_failed_open_pods") == 0)
-                    #expect(try plugins.metric("swerve_failed_open_total") == 2)
+                    #expect(try plugins.metric("swerve_failed_open_total") == 3)
                 }
             }
         }

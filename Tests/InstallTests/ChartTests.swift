@@ -177,8 +177,6 @@ import Testing
                 let help = try BuiltProgram.run(program[0], program.dropFirst() + ["--help"]).output
                 for option in words.dropFirst(program.count) {
                     let name = String(option.prefix { $0 != "=" })
-                    // These come with the agent's watch of Kubernetes.
-                    if name == "--kubernetes" || name == "--kube-server" { continue }
                     #expect(help.contains(name), "\(program.joined(separator: " ")) \(name)")
                     count += 1
                 }

@@ -13,14 +13,12 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
     case haproxy
 
     /// Where the pod's application listens, on loopback alone: only the proxy can reach it.
-    static let applicationPort: UInt16 = 8080
+    static let applicationPort = EnvoyConfiguration.applicationPort
 
     private var program: String {
         switch self {
         case .haproxy: "/usr/sbin/haproxy"
-        case .envoy:
-            ProcessInfo.processInfo.environment["SWERVE_ENVOY"]
-                ?? repository.appending(path: ".build-tools/envoy").path
+        case .envoy: EnvoyConfiguration.program
         }
     }
 
@@ -30,11 +28,7 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
             try OwnedDescriptor.open(file.path, .replace).write(HAProxyConfiguration.text)
             return [program, "-db", "-f", file.path]
         case .envoy:
-            // Two workers: each listener is a group of SO_REUSEPORT sockets.
-            return [
-                program, "--concurrency", "2", "--disable-hot-restart", "-l", "warning",
-                "--file-flush-interval-msec", "50", "--config-yaml", EnvoyConfiguration.text,
-            ]
+            return EnvoyConfiguration().arguments()
         }
     }
 
@@ -64,11 +58,6 @@ enum RealProxy: String, CaseIterable, Codable, Sendable {
         try process.stop()
         withExtendedLifetime((configuration, log)) {}
     }
-}
-
-private var repository: URL {
-    URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
 }
 
 /// A proxy at work.

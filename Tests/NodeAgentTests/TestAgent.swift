@@ -30,7 +30,8 @@ struct TestAgent: Sendable {
     /// An agent that is still to be run.
     static func make(
         policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
-        period: Duration = .seconds(3600), grace: Duration = .seconds(10)
+        period: Duration = .seconds(3600), grace: Duration = .seconds(10),
+        cluster: ClusterAccess? = nil, cgroups: Cgroup? = nil
     ) -> (TestAgent, NodeAgent) {
         let state = state ?? "/tmp/swerve-agent-\(UInt32.random(in: 0 ... .max))"
         let agent = TestAgent(state: state, kernel: InMemoryKernel())
@@ -40,6 +41,8 @@ struct TestAgent: Sendable {
             socket: agent.socket, policy: NodePolicy(policy), probe: { assessments },
             inspectors: { _ in [] })
         door.grace = grace
+        door.cluster = cluster
+        door.cgroups = cgroups
         let daemon = NodeAgent(
             state: state, mechanisms, drift: .repair, period: period, door: door,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
@@ -50,10 +53,12 @@ struct TestAgent: Sendable {
     @discardableResult
     static func with<Value>(
         policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
-        period: Duration = .seconds(3600), _ body: (TestAgent) async throws -> Value
+        period: Duration = .seconds(3600), cluster: ClusterAccess? = nil, cgroups: Cgroup? = nil,
+        _ body: (TestAgent) async throws -> Value
     ) async throws -> Value {
         let (agent, daemon) = make(
-            policy: policy, refusing: refusing, state: state, period: period)
+            policy: policy, refusing: refusing, state: state, period: period, cluster: cluster,
+            cgroups: cgroups)
         let run = Task { try await daemon.run() }
         defer { try? FileManager.default.removeItem(atPath: agent.state) }
         try await agent.waitUntilReady(run)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Traffic to measure with, over IPv4: the load, the servers it goes to, and a sidecar in between.
+ * Traffic to measure with: the load, the servers it goes to, and a sidecar in between.
  *
  * In C so that what is measured is the kernel: no operation allocates, takes a lock or makes a
  * system call that an ordinary client or proxy would not make. One load or one set of servers a
@@ -12,6 +12,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* An address as a number of 128 bits; IPv4 is the range ::ffff:0:0/96. */
+struct tload_address {
+	uint64_t high, low;
+};
 
 /*
  * --- Servers ---
@@ -26,29 +31,35 @@ enum tload_accepted {
 	TLOAD_BY_SIDECAR_MISLED = 'x',
 };
 
-/* What is served on a port; a sidecar tells by the port of the origin whether to dial on. */
+/*
+ * What is served on a port; a sidecar tells by the port of the origin whether to dial on. The last
+ * two are for loads that others have written: no byte comes before what they expect.
+ */
 enum tload_service {
 	TLOAD_GREET = 9000, /* the byte, and the end of the connection */
 	TLOAD_ECHO = 9001, /* the byte, and back comes what goes there */
 	TLOAD_SINK = 9002, /* the byte, and at the end how many bytes came: 8 bytes, host order */
 	TLOAD_WAIT = 9003, /* the byte, and the end when the client has ended */
+	TLOAD_HTTP = 9004, /* an answer to every request, and the end where that is asked for */
+	TLOAD_OTHERS = 9005, /* whatever another program serves there */
 };
 
-/* Each opens one port; to be called before tload_serve. */
+/* Each opens one port, of both families; to be called before tload_serve. */
 int tload_add_server(enum tload_service service);
 /*
  * Answers datagrams with the byte and what they said. A sidecar's is at loopback, where redirection
  * leads: of an answer from any other address NAT would not know what it answers.
  */
-int tload_add_resolver(uint32_t address, uint16_t port, enum tload_accepted answer);
+int tload_add_resolver(struct tload_address address, uint16_t port, enum tload_accepted answer);
 
 /*
- * A sidecar's listener. It takes connections to `origin`, or those of clients that dial it instead
- * of the port `service` there. Inbound it dials the application at loopback.
+ * A sidecar's listener, of its origin's family. It takes connections to `origin`, or those of
+ * clients that dial it instead of the port `service` there. Inbound it dials the application at
+ * loopback.
  */
 struct tload_sidecar {
 	uint16_t port;
-	uint32_t origin;
+	struct tload_address origin;
 	uint16_t service;
 	bool inbound;
 	bool transparent;
@@ -61,7 +72,7 @@ int tload_serve(void);
 /* --- Load --- */
 
 struct tload_target {
-	uint32_t address;
+	struct tload_address address;
 	uint16_t port;
 	enum tload_accepted expected;
 	bool to_server; /* whether a server's own byte follows the sidecar's */

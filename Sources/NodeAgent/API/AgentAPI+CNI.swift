@@ -50,7 +50,9 @@ extension AgentAPI {
 extension PodKeeper {
     /// The same for a plugin that asks for the pods of the mesh only.
     fileprivate var enrolling: PodKeeper {
-        PodKeeper(engine: engine, policy: policy.enrolling, metrics: metrics)
+        var keeper = self
+        keeper.policy = policy.enrolling
+        return keeper
     }
 }
 

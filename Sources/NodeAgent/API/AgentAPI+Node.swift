@@ -32,7 +32,8 @@ extension AgentAPI {
         },
         Route("GET", "/metrics") { (api, _) async throws(AgentRefusal) in
             let text = await api.metrics.text(
-                of: api.engine, isReady: await api.readiness.status.ready)
+                of: api.engine, isReady: await api.readiness.status.ready,
+                in: api.keeper.cluster)
             return Answer(200, text: text, type: MetricsText.type)
         },
         Route("GET", "/v1/version") { (_, _) async throws(AgentRefusal) in

@@ -104,7 +104,7 @@ final class AgentMetrics: Sendable {
     // MARK: Telling
 
     /// Everything, as it is now.
-    func text(of engine: Engine, isReady: Bool) async -> String {
+    func text(of engine: Engine, isReady: Bool, in cluster: Cluster? = nil) async -> String {
         let (records, problems, readings) = await lookAround(engine)
         let drifts = await engine.log.drifts
         var text = MetricsText()
@@ -115,6 +115,7 @@ final class AgentMetrics: Sendable {
         text.addWorkloads(records)
         text.addDrift(records, drifts)
         if let readings { text.addGauges(readings.gauges) }
+        if let cluster { text.add(cluster) }
         state.withLock { state in
             text.addConnections(state.connections)
             text.add(

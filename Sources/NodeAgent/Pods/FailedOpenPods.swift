@@ -21,11 +21,22 @@ struct FailedOpenPods: Sendable {
     /// Connections that they have made so far stay as they are; new ones are redirected.
     func takeIn(_ keeper: PodKeeper) async {
         // The plugin has made the directory, if there is one.
-        let names = directory.names().filter { !$0.hasPrefix(".") && !$0.hasSuffix(".new") }
-        keeper.metrics.noteFailedOpen(Set(names))
+        let files = directory.names().filter { !$0.hasPrefix(".") && !$0.hasSuffix(".new") }
+        let gone = files.filter { $0.hasSuffix(FailedOpen.deleted) }
+        let names = Set(files).subtracting(gone)
+        keeper.metrics.noteFailedOpen(
+            names.union(gone.map { String($0.dropLast(FailedOpen.deleted.count)) }))
+        for name in gone { remove(name) }
         var left: Set<String> = []
         for name in names where await !isDone(name, keeper) { left.insert(name) }
         keeper.metrics.noteFailedOpen(left)
+    }
+
+    /// A file that stays would be counted again, and is tried again.
+    private func remove(_ name: String) {
+        do throws(KernelError) {
+            try directory.remove(name)
+        } catch { logger.error("\(directory.path)/\(name) cannot be removed: \(error)") }
     }
 
     /// Whether nothing has to be done for the pod any more.
@@ -43,7 +54,8 @@ struct FailedOpenPods: Sendable {
             } catch {
                 guard isGone(pod) else { throw error }
             }
-            try directory.remove(name)
+            // Whoever was deleted meanwhile has been counted by its name.
+            for done in [name, name + FailedOpen.deleted] { remove(done) }
             return true
         } catch {
             logger.error("\(name) runs WITHOUT redirection: \(Self.text(of: error))")

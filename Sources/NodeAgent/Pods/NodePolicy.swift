@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AgentProtocol
+internal import KubernetesClient
 internal import PolicyFile
 package import RedirectionModel
 
@@ -8,8 +9,10 @@ package import RedirectionModel
 package struct NodePolicy: Sendable {
     /// The node's layers, the nearest to the pod last; what they do not say, pods may.
     let layers: Policy
-    /// The mode of a pod of which neither it nor the node says one.
+    /// The mode of a pod of which neither it nor the node says one, where there is no cluster.
     let mode: PolicyMode
+    /// Whether only pods are told of that somebody else has found to be a mesh's.
+    private(set) var isEnrolling = false
 
     /// Without a policy of its own, a node leaves alone every pod that does not ask.
     package init(_ layers: Policy?, mode: PolicyMode? = nil) {
@@ -18,23 +21,81 @@ package struct NodePolicy: Sendable {
     }
 
     /// The same for pods that somebody else has found to be a mesh's.
-    package var enrolling: NodePolicy { NodePolicy(layers, mode: mode == .none ? .auto : mode) }
+    package var enrolling: NodePolicy {
+        var policy = NodePolicy(layers, mode: mode == .none ? .auto : mode)
+        policy.isEnrolling = true
+        return policy
+    }
 
     /// What is to become of a pod, and why there is nothing to become of one that said nothing.
     struct Resolved {
         let plan: RedirectionPlan
         let mode: PolicyMode
+        /// What the cluster says that made it so.
+        var reason: String?
+
+        /// The decision, to be compared with a later one.
+        var decision: String { "\(mode.rawValue) \(plan.fingerprint)" }
     }
 
     func resolve(
         _ pod: PodRequest, _ addresses: Set<IPAddress>
     ) throws(AgentRefusal) -> Resolved {
-        let annotations: Policy
+        let said = try said(by: pod.name, pod.annotations ?? [:], .pod, after: layers)
+        return try Self.resolve(layers.overlaid(by: said), otherwise: mode, addresses)
+    }
+
+    /// The same in a cluster, of which `facts` is what is known.
+    ///
+    /// There the node's mode is that of the mesh's pods, and of those that ask; any other is left alone.
+    func resolve(
+        _ pod: PodRequest, _ addresses: Set<IPAddress>, knowing facts: PodFacts
+    ) throws(AgentRefusal) -> Resolved {
+        let around = try said(
+            by: "namespace \(facts.namespace?.name ?? "")", facts.namespace?.annotations ?? [:],
+            .namespace, after: layers)
+        let near = around.overlaid(
+            by: try said(
+                by: pod.name, facts.annotations(of: pod), .pod, after: layers.overlaid(by: around)))
+        var merged = layers.overlaid(by: near)
+        var reason: String?
+        if near.mode == nil, !isEnrolling,
+            case .outside(let why) = try enrollment(of: pod, facts, merged.preset)
+        {
+            reason = "not a pod of the mesh's: \(why)"
+            merged.mode = PolicyMode.none
+        }
+        var resolved = try Self.resolve(merged, otherwise: .auto, addresses)
+        resolved.reason = reason
+        return resolved
+    }
+
+    /// Whether what becomes of the pod depends on more than it says itself.
+    func depends(_ pod: PodRequest, on facts: PodFacts) throws(AgentRefusal) -> Bool {
+        guard !isEnrolling else { return false }
+        return try said(by: pod.name, facts.annotations(of: pod), .pod, after: layers).mode == nil
+    }
+
+    private func said(
+        by object: String, _ annotations: [String: String], _ level: PolicyAnnotations.Level,
+        after farther: Policy
+    ) throws(AgentRefusal) -> Policy {
         do throws(PolicyErrors) {
-            annotations = try PolicyAnnotations.parse(
-                pod.annotations ?? [:], of: pod.name, preset: layers.preset ?? .fsm)
+            return try PolicyAnnotations.parse(
+                annotations, of: object, level: level, preset: farther.preset ?? .fsm)
         } catch { throw AgentRefusal(error) }
-        return try Self.resolve(layers.overlaid(by: annotations), otherwise: mode, addresses)
+    }
+
+    private func enrollment(
+        of pod: PodRequest, _ facts: PodFacts, _ preset: Preset.Name?
+    ) throws(AgentRefusal) -> MeshEnrollment {
+        let own = Metadata(
+            labels: facts.pod?.labels ?? [:], annotations: facts.annotations(of: pod))
+        let around = facts.namespace?.metadata ?? Metadata()
+        do throws(PolicyErrors) {
+            return try MeshEnrollment(
+                of: own, in: around, preset: preset ?? .fsm, object: pod.name)
+        } catch { throw AgentRefusal(error) }
     }
 
     /// The plan is whole whatever the mode, so that another mode can be chosen later.

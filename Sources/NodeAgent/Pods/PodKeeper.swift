@@ -11,23 +11,65 @@ internal import SystemPackage
 /// once.
 struct PodKeeper: Sendable {
     let engine: Engine
-    let policy: NodePolicy
+    var policy: NodePolicy
     let metrics: AgentMetrics
+    /// The cluster whose node this is, if there is one.
+    var cluster: Cluster?
+    /// Below which kubelet makes its pods' cgroups.
+    var cgroups: Cgroup?
 
     func add(_ pod: PodRequest) async throws(AgentRefusal) -> PodAnswer {
+        do throws(AgentRefusal) {
+            let (record, reason) = try await addTold(pod)
+            cluster?.events.tell(of: record, pod.pod)
+            cluster?.lookAgain(pod.pod)
+            return PodAnswer(
+                redirected: record.mechanism != nil, mechanism: record.mechanism?.rawValue,
+                reason: ([record.reason] + reason).joined(separator: "; "))
+        } catch {
+            cluster?.events.tell(of: error, pod.pod)
+            throw error
+        }
+    }
+
+    /// Adds a pod; what is to be said beside the record's reason comes with it.
+    private func addTold(
+        _ pod: PodRequest
+    ) async throws(AgentRefusal) -> (WorkloadRecord, [String]) {
         guard let path = pod.namespacePath else {
             throw AgentRefusal(malformed: "must be given", field: "namespacePath")
         }
-        let resolved = try policy.resolve(pod, try addresses(pod, in: path))
-        let place = WorkloadPlace(id: pod.id, namespace: path)
-        let record = try await apply(resolved, to: place, labels: pod.labels)
-        var reason = record.reason
-        if record.mechanism == nil, pod.annotations == nil {
-            reason += "; the runtime has passed no annotations"
+        let addresses = try addresses(pod, in: path)
+        let place = WorkloadPlace(
+            id: pod.id, namespace: path, cgroup: cgroups?.ofPod(pod.pod.uid)?.path)
+        guard let cluster else {
+            let resolved = try policy.resolve(pod, addresses)
+            let record = try await apply(resolved, to: place, labels: pod.labels)
+            let isUntold = record.mechanism == nil && pod.annotations == nil
+            return (record, isUntold ? ["the runtime has passed no annotations"] : [])
         }
-        return PodAnswer(
-            redirected: record.mechanism != nil, mechanism: record.mechanism?.rawValue,
-            reason: reason)
+        let facts = try await cluster.facts(of: pod) { (facts) throws(AgentRefusal) in
+            try policy.depends(pod, on: facts)
+        }
+        let resolved = try policy.resolve(pod, addresses, knowing: facts)
+        var labels = pod.labels
+        labels[WorkloadRecord.decision] = resolved.decision
+        if policy.isEnrolling { labels[WorkloadRecord.enrolled] = "true" }
+        let record = try await apply(resolved, to: place, labels: labels)
+        return (record, [resolved.reason].compactMap(\.self))
+    }
+
+    /// Has a pod on record follow another decision; one that is gone by now is not brought back.
+    func revise(
+        _ id: Workload.ID, to resolved: NodePolicy.Resolved
+    ) async throws(AgentRefusal) -> WorkloadRecord {
+        try await change(id, resolved.mode) { () async throws(EngineError) in
+            try await self.engine.revise(id) { record in
+                record.plan = resolved.plan
+                record.mode = resolved.mode
+                record.labels?[WorkloadRecord.decision] = resolved.decision
+            }
+        }
     }
 
     /// Has a plan carried out, and takes the time.

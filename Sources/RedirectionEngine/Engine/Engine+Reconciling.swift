@@ -113,6 +113,7 @@ extension Engine {
             record = try await retireOthers(record, in: workload)
         }
         guard let mechanism = record.mechanism else { return }
+        if occasion != .change { await settle(mechanism, in: workload) }
         let drift = try await drift(of: record, by: mechanism, in: workload)
         let before = record
         let news = record.note(drift, of: mechanism)
@@ -131,6 +132,17 @@ extension Engine {
         if left.isEmpty { tell(id, .repaired(mechanism)) }
         _ = record.note(left, of: mechanism)
         try state { () throws(StateError) in try store.write(record) }
+    }
+
+    /// Has a mechanism give up what it needed for connections of those that have retired.
+    ///
+    /// What cannot be given up now is tried again at the next look; redirection does not hang on it.
+    private func settle(_ mechanism: Mechanism, in workload: Workload) async {
+        do throws(RedirectionError) {
+            try await mechanisms.backend(mechanism).settle(in: workload)
+        } catch {
+            tell(workload.id, .failed("\(mechanism) could not settle: \(error)"))
+        }
     }
 
     private func drift(

@@ -90,14 +90,21 @@ package actor Engine {
     package func setMode(
         _ mode: PolicyMode, of id: Workload.ID
     ) async throws(EngineError) -> WorkloadRecord {
+        try await revise(id) { $0.mode = mode }
+    }
+
+    /// Changes plan, mode or labels of a workload that is on record, under live traffic.
+    @discardableResult
+    package func revise(
+        _ id: Workload.ID, _ change: @Sendable (inout WorkloadRecord) -> Void
+    ) async throws(EngineError) -> WorkloadRecord {
         try await exclusively(id) { () async throws(EngineError) in
             try await settle(id)
             let old = try known(id)
             let workload = try open(old)
             var record = old
-            let choice = try await choose(mode, old.plan, workload)
-            record.mode = mode
-            record.choose(choice)
+            change(&record)
+            record.choose(try await choose(record.mode, record.plan, workload))
             return try await replace(old, with: record, in: workload)
         }
     }

@@ -3,7 +3,7 @@
 internal import CSwerveABI
 internal import LibBPF
 internal import LinuxKernel
-internal import RedirectionEngine
+package import RedirectionEngine
 internal import RedirectionModel
 internal import SystemPackage
 
@@ -19,6 +19,18 @@ extension EBPFBackend {
         guard workload.scope == .namespace else { return false }
         guard let entry = try node.pods.lookup(key, as: swerve_pod.self) else { return true }
         return !entry.has(SWERVE_POD_ENABLED) || entry.has(SWERVE_POD_RENUMBERED)
+    }
+
+    /// Asks again whether NAT has connections of the pod.
+    package func settle(in workload: Workload) async throws(RedirectionError) {
+        guard workload.scope == .namespace else { return }
+        let key = try key(of: workload)
+        let entry = try during("read the entry of \(workload.id)") { () throws(KernelError) in
+            try node.pods.lookup(key, as: swerve_pod.self)
+        }
+        guard let entry, entry.has(SWERVE_POD_ENABLED) else { return }
+        // As at `apply`: some kernels never say, and connections are known by number for longer.
+        try? endRenumbering(entry, key, workload)
     }
 
     /// Takes the flag away when NAT turns out to have no connections of the pod.
@@ -42,8 +54,8 @@ extension EBPFBackend {
 
     /// Keeps the programs, by tc, from giving clients ports at the sidecar that NAT holds.
     ///
-    /// Entries of this kind go with the next apply that finds NAT without the connection; the others
-    /// are there throughout.
+    /// Entries of this kind go when NAT is found without the connection; those of others are there
+    /// all the while, or a client could be given the port.
     private func reserve(
         _ held: [TrackedConnection], _ port: UInt16, of pod: UInt64
     ) throws(KernelError) {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import OrderedJSON
+internal import Synchronization
+
+/// An API server on loopback, behind TLS: lists in pages, watches, forgets, and fails as it is told.
+package final class TestAPIServer: Sendable {
+    /// What a watch does in the place of going on.
+    package enum Fault: Hashable, Sendable {
+        /// An answer of this status to the next list or watch; one that goes on ends.
+        case status(Int)
+        /// An event that says the same.
+        case error(Int)
+        case garbage
+        /// The connection ends within an event.
+        case half
+        /// Nothing more comes, and no end.
+        case silence
+        /// An event without an end.
+        case flood
+    }
+
+    /// A request that has come.
+    package struct Seen: Hashable, Sendable {
+        package let method: String
+        package let path: String
+        package let query: [String: String]
+        package let accept: String
+        package let token: String
+
+        package var isWatch: Bool { query["watch"] == "true" }
+    }
+
+    private struct State {
+        var tokens: Set<String>
+        var faults: [String: [Fault]] = [:]
+        var seen: [Seen] = []
+        var events: [JSON] = []
+        var bookmarks = 0
+    }
+
+    package let port: Int
+    package var url: String { "https://127.0.0.1:\(port)" }
+    let cluster: TestCluster
+    private let state: Mutex<State>
+    private let work = Mutex<Task<Void, Never>?>(nil)
+
+    /// Starts a server; one in the place of `earlier` has its address and its cluster.
+    package static func start(
+        _ authority: TestAuthority, after earlier: TestAPIServer? = nil, token: String = "first"
+    ) async throws -> TestAPIServer {
+        let listener = try await TLSListener.bind(authority, port: earlier?.port ?? 0)
+        let server = TestAPIServer(
+            port: listener.port, cluster: earlier?.cluster ?? TestCluster(), token)
+        let task = Task { await listener.serve { try await server.answer($0, $1) } }
+        server.work.withLock { $0 = task }
+        return server
+    }
+
+    private init(port: Int, cluster: TestCluster, _ token: String) {
+        self.port = port
+        self.cluster = cluster
+        state = Mutex(State(tokens: [token]))
+    }
+
+    /// Closes everything, as a server that is killed.
+    package func stop() async {
+        let task = work.withLock { $0.take() }
+        task?.cancel()
+        await task?.value
+    }
+
+    deinit { work.withLock { $0?.cancel() } }
+
+    // MARK: What there is
+
+    package func setPod(
+        _ name: String, in namespace: String, uid: String, node: String = "node-1",
+        labels: [String: String] = [:], annotations: [String: String] = [:]
+    ) {
+        let object = JSON(members: [
+            "apiVersion": .string("v1"), "kind": .string("Pod"),
+            "metadata": Self.metadata(name, namespace, uid, labels, annotations),
+            "spec": JSON(members: ["nodeName": .string(node)]),
+        ])
+        cluster.set("pods", "\(namespace)/\(name)", object, node: node)
+    }
+
+    package func removePod(_ name: String, in namespace: String) {
+        cluster.remove("pods", "\(namespace)/\(name)")
+    }
+
+    package func setNamespace(
+        _ name: String, labels: [String: String] = [:], annotations: [String: String] = [:]
+    ) {
+        let object = JSON(members: [
+            "apiVersion": .string("v1"), "kind": .string("Namespace"),
+            "metadata": Self.metadata(name, nil, "ns-" + name, labels, annotations),
+        ])
+        cluster.set("namespaces", name, object, node: nil)
+    }
+
+    private static func metadata(
+        _ name: String, _ namespace: String?, _ uid: String, _ labels: [String: String],
+        _ annotations: [String: String]
+    ) -> JSON {
+        func object(_ words: [String: String]) -> JSON {
+            .object(words.sorted { $0.key < $1.key }.map { .init($0, .string($1)) })
+        }
+        return JSON(members: [
+            "name": .string(name), "namespace": namespace.map(JSON.string), "uid": .string(uid),
+            "labels": labels.isEmpty ? nil : object(labels),
+            "annotations": annotations.isEmpty ? nil : object(annotations),
+        ])
+    }
+
+    // MARK: How it behaves
+
+    /// Forgets what has happened so far: who watches from before is told that it is gone.
+    package func forgetHistory() { cluster.forgetHistory() }
+
+    /// Sends a bookmark to everybody who watches.
+    package func bookmark() { state.withLock { $0.bookmarks += 1 } }
+
+    package func fail(_ resource: String, _ faults: Fault...) {
+        state.withLock { $0.faults[resource, default: []] += faults }
+    }
+
+    /// Takes this token and no other.
+    package func accept(token: String) { state.withLock { $0.tokens = [token] } }
+
+    package var seen: [Seen] { state.withLock(\.seen) }
+
+    /// Events that have been created.
+    package var events: [JSON] { state.withLock(\.events) }
+
+    // MARK: Answering
+
+    func note(_ request: Seen) -> Bool {
+        state.withLock { state in
+            state.seen.append(request)
+            return state.tokens.contains(request.token)
+        }
+    }
+
+    func noteEvent(_ event: JSON) { state.withLock { $0.events.append(event) } }
+
+    /// The next fault of a resource's; one that is a status is left for the next request.
+    func fault(_ resource: String, inWatch: Bool) -> Fault? {
+        state.withLock { state in
+            guard let fault = state.faults[resource]?.first else { return nil }
+            if case .status = fault {
+                if inWatch { return fault }
+            } else if !inWatch {
+                return nil
+            }
+            state.faults[resource]?.removeFirst()
+            return fault
+        }
+    }
+
+    var bookmarks: Int { state.withLock(\.bookmarks) }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import LinuxKernel
+
+extension Cgroup {
+    /// The cgroup that kubelet has made below this one for the pod of this uid, if it is there.
+    ///
+    /// Kubelet makes it before the network, and names it by how it drives cgroups: by directories
+    /// (`kubepods/burstable/pod0c21-7`) or as systemd's slices, in which a dash parts the levels
+    /// (`kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0c21_7.slice`). On a node of
+    /// kind's all of it is below `kubelet`.
+    func ofPod(_ uid: String?) -> Cgroup? {
+        // What is no uid is no path of ours either.
+        guard let uid, !uid.isEmpty, uid.allSatisfy({ $0.isHexDigit || $0 == "-" }) else {
+            return nil
+        }
+        let classes = [[], ["burstable"], ["besteffort"]]
+        for names in classes.flatMap({ [["kubepods"] + $0, ["kubelet", "kubepods"] + $0] }) {
+            let slices = names + ["pod" + uid.replacing("-", with: "_")]
+            let paths = [
+                (names + ["pod" + uid]).joined(separator: "/"),
+                slices.indices.map { slices[...$0].joined(separator: "-") + ".slice" }
+                    .joined(separator: "/"),
+            ]
+            for path in paths {
+                let cgroup = child(path)
+                if (try? cgroup.open()) != nil { return cgroup }
+            }
+        }
+        return nil
+    }
+}
