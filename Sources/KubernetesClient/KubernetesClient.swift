@@ -15,6 +15,8 @@ package final class KubernetesClient: Sendable {
         /// How many objects a page of a list has.
         package var page = 100
         package var pageBytes = 32 << 20
+        /// How many pages a list has at most.
+        package var pages = 1000
         /// etcd takes no object of more than 1.5 MiB; JSON says the same in more.
         package var eventBytes = 4 << 20
         /// How long an answer may take, from asking to its last byte.
@@ -55,14 +57,16 @@ package final class KubernetesClient: Sendable {
     ) async throws(KubernetesError) -> (objects: [KubernetesObject], version: String) {
         var objects: [KubernetesObject] = []
         var rest: String?
-        repeat {
+        for _ in 0..<limits.pages {
             var query = resource.query + [("limit", "\(limits.page)")]
             if let rest { query.append(("continue", rest)) }
             let page = try KubernetesPage(try await get(resource.path, query, Self.lists))
             objects += page.objects
-            rest = page.rest
-            guard rest != nil else { return (objects, page.version) }
-        } while true
+            guard let next = page.rest else { return (objects, page.version) }
+            guard next != rest else { throw .malformed("a list goes on where it went on before") }
+            rest = next
+        }
+        throw .malformed("a list has more than \(limits.pages) pages")
     }
 
     /// One object; `nil` if there is none of that name.
@@ -87,8 +91,11 @@ package final class KubernetesClient: Sendable {
     ) async throws(KubernetesError) {
         let body = Array(object.rendered().utf8)
         let path = "/api/v1/namespaces/\(namespace.percentEncoded)/\(kind)"
-        let response = try await ask(.POST, path, [], "application/json", body, limits.answer)
-        _ = try await answer(response, by: .now + limits.answer)
+        let patience = limits.answer
+        _ = try await within(patience) { () async throws(KubernetesError) in
+            try await self.answer(
+                try await self.ask(.POST, path, [], "application/json", body, patience))
+        }
     }
 
     /// Calls `take` with each event after `version`, until the watch ends, which is no error.
@@ -104,7 +111,9 @@ package final class KubernetesClient: Sendable {
         let response = try await ask(.GET, resource.path, query, Self.objects, nil, limits.answer)
         let deadline = ContinuousClock.now + limits.watch + limits.answer
         guard response.status == .ok else {
-            _ = try await answer(response, by: deadline)
+            _ = try await within(limits.answer) { () async throws(KubernetesError) in
+                try await self.answer(response)
+            }
             return
         }
         var lines = LineBuffer(limit: limits.eventBytes)
@@ -137,9 +146,31 @@ package final class KubernetesClient: Sendable {
         within patience: Duration? = nil
     ) async throws(KubernetesError) -> JSON {
         let patience = patience ?? limits.answer
-        let deadline = ContinuousClock.now + patience
-        let response = try await ask(.GET, path, query, accept, nil, patience)
-        return try KubernetesError.reading(try await answer(response, by: deadline))
+        let bytes = try await within(patience) { () async throws(KubernetesError) in
+            try await self.answer(try await self.ask(.GET, path, query, accept, nil, patience))
+        }
+        return try KubernetesError.reading(bytes)
+    }
+
+    /// What comes of `body`, if it comes in time: an answer may stop at any byte, and the HTTP client's
+    /// own limit ends with the answer's head.
+    private func within<Value: Sendable>(
+        _ patience: Duration, _ body: @escaping @Sendable () async throws(KubernetesError) -> Value
+    ) async throws(KubernetesError) -> Value {
+        let first = await withTaskGroup(of: Result<Value, KubernetesError>.self) { group in
+            group.addTask {
+                do throws(KubernetesError) {
+                    return .success(try await body())
+                } catch { return .failure(error) }
+            }
+            group.addTask {
+                try? await Task.sleep(for: patience)
+                return .failure(.silent(patience))
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? .failure(.silent(patience))
+        }
+        return try first.get()
     }
 
     /// Asks once, and once more with a token that is read anew if the server knows this one no longer.
@@ -180,7 +211,7 @@ package final class KubernetesClient: Sendable {
 
     /// The whole of an answer that is a success.
     private func answer(
-        _ response: HTTPClientResponse, by deadline: ContinuousClock.Instant
+        _ response: HTTPClientResponse
     ) async throws(KubernetesError) -> [UInt8] {
         let isGood = (200..<300).contains(response.status.code)
         let limit = isGood ? limits.pageBytes : 64 << 10
@@ -189,7 +220,6 @@ package final class KubernetesClient: Sendable {
         while let piece = try await Self.next(&body, limits.silence) {
             bytes += piece.readableBytesView
             guard bytes.count <= limit else { throw .tooLarge("an answer", limit: limit) }
-            guard ContinuousClock.now < deadline else { throw .silent(limits.answer) }
         }
         guard isGood else {
             throw KubernetesError(

@@ -111,8 +111,10 @@ extension KubernetesError {
     /// Whether to go on from the same version would be to fail again, or to miss something.
     fileprivate var asksForList: Bool {
         switch self {
-        case .unreachable, .silent, .unreadable: false
-        default: true
+        case .gone, .malformed, .tooLarge: true
+        // "Too large resource version": one that it has never given out, as after a restored backup.
+        case .refused(let status, _): status == 400 || status == 504
+        case .unreachable, .silent, .unreadable, .notInCluster, .unusable: false
         }
     }
 }

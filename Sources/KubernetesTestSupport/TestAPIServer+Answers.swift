@@ -19,6 +19,10 @@ extension TestAPIServer {
         // Whoever sees the request may send a bookmark at once.
         let bookmarks = bookmarks
         guard note(seen) else { return try await refuse(401, answer) }
+        if seen.isOfObject, let stall {
+            if stall == .afterHead { try await answer.begin(200) }
+            return try await Task.sleep(for: .seconds(600))
+        }
         let parts = seen.path.split(separator: "/").map(String.init)
         switch (seen.method, parts.count) {
         case ("GET", 3) where parts[2] == "pods" || parts[2] == "namespaces":
@@ -79,6 +83,8 @@ extension TestAPIServer {
         try await answer.begin(200)
         let end = ContinuousClock.now + .seconds(Int(seen.query["timeoutSeconds"] ?? "") ?? 60)
         while ContinuousClock.now < end {
+            // In this order: a bookmark is of what there was before it.
+            let asked = self.bookmarks
             let latest = cluster.version
             guard let changes = cluster.changes(resource, node: seen.node, after: version) else {
                 try await answer.write(Self.event("ERROR", Self.status(410)) + "\n")
@@ -88,8 +94,8 @@ extension TestAPIServer {
                 try await answer.write(Self.event(change.type, seen.shown(change.object)) + "\n")
                 version = change.version
             }
-            if bookmarks != self.bookmarks {
-                bookmarks = self.bookmarks
+            if bookmarks != asked {
+                bookmarks = asked
                 version = max(version, latest)
                 try await answer.write(Self.bookmark(version) + "\n")
             }

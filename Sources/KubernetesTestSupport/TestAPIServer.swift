@@ -22,6 +22,12 @@ package final class TestAPIServer: Sendable {
         case slow
     }
 
+    /// Where an answer stops, without an end.
+    package enum Stall: Hashable, Sendable {
+        case beforeHead
+        case afterHead
+    }
+
     /// A request that has come.
     package struct Seen: Hashable, Sendable {
         package let method: String
@@ -31,6 +37,10 @@ package final class TestAPIServer: Sendable {
         package let token: String
 
         package var isWatch: Bool { query["watch"] == "true" }
+        /// Whether it asks for one object by its name.
+        package var isOfObject: Bool {
+            method == "GET" && [4, 6].contains(path.split(separator: "/").count)
+        }
     }
 
     private struct State {
@@ -39,6 +49,7 @@ package final class TestAPIServer: Sendable {
         var seen: [Seen] = []
         var events: [JSON] = []
         var bookmarks = 0
+        var stall: Stall?
     }
 
     package var url: String { "https://127.0.0.1:\(port)" }
@@ -122,6 +133,9 @@ package final class TestAPIServer: Sendable {
         state.withLock { $0.faults[resource, default: []] += faults }
     }
 
+    /// Stops in the middle of whatever is said of one object; lists and watches go on.
+    package func stallObjects(_ stall: Stall?) { state.withLock { $0.stall = stall } }
+
     /// Takes this token and no other.
     package func accept(token: String) { state.withLock { $0.tokens = [token] } }
 
@@ -154,6 +168,8 @@ package final class TestAPIServer: Sendable {
             return fault
         }
     }
+
+    var stall: Stall? { state.withLock(\.stall) }
 
     var bookmarks: Int { state.withLock(\.bookmarks) }
 }

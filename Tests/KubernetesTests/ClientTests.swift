@@ -83,6 +83,42 @@ import Testing
         #expect(throws: KubernetesError.self) { _ = try Credentials(server).current() }
     }
 
+    @Test(arguments: [TestAPIServer.Stall.beforeHead, .afterHead])
+    func `an answer that stops is waited for no longer than was said`(
+        _ stall: TestAPIServer.Stall
+    ) async throws {
+        let authority = try TestAuthority()
+        let api = try await TestAPIServer.start(authority)
+        api.setPod("web", in: "shop", uid: "1")
+        api.stallObjects(stall)
+        var limits = KubernetesClient.Limits()
+        limits.silence = .seconds(600)
+        let client = KubernetesClient(try APIServer(to: api, authority), limits: limits)
+        await #expect(throws: KubernetesError.silent(.seconds(1))) {
+            _ = try await client.object("web", in: "shop", within: .seconds(1))
+        }
+        await client.shutDown()
+        await api.stop()
+    }
+
+    @Test func `a list has an end`() async throws {
+        let authority = try TestAuthority()
+        let api = try await TestAPIServer.start(authority)
+        for number in 1...5 { api.setPod("web-\(number)", in: "shop", uid: "\(number)") }
+        var limits = KubernetesClient.Limits()
+        (limits.page, limits.pages) = (2, 3)
+        let patient = KubernetesClient(try APIServer(to: api, authority), limits: limits)
+        #expect(try await patient.list(.pods(on: "node-1")).objects.count == 5)
+        await patient.shutDown()
+        limits.pages = 2
+        let strict = KubernetesClient(try APIServer(to: api, authority), limits: limits)
+        await #expect(throws: KubernetesError.malformed("a list has more than 2 pages")) {
+            _ = try await strict.list(.pods(on: "node-1"))
+        }
+        await strict.shutDown()
+        await api.stop()
+    }
+
     @Test func `one object is asked for by its name`() async throws {
         let authority = try TestAuthority()
         let api = try await TestAPIServer.start(authority)
