@@ -41,6 +41,26 @@ package enum MeshEnrollment: Hashable, Sendable {
         }
     }
 
+    /// Whether it takes a pod's labels to know, of one whose annotations and namespace are known.
+    package static func depends(
+        onLabelsOf annotations: [String: String], in namespace: Metadata, preset: Preset.Name
+    ) -> Bool {
+        let words = Words(of: preset)
+        var candidates: [[String: String]] = [[:]]
+        if case .label(let key) = words.mark { candidates.append([key: ""]) }
+        for word in [words.on.first, words.off.first].compactMap(\.self) {
+            candidates += candidates.map { labels in
+                labels.merging([words.injection: word]) { before, _ in before }
+            }
+        }
+        let answers = candidates.map { labels -> Bool? in
+            let pod = Metadata(labels: labels, annotations: annotations)
+            let answer = try? MeshEnrollment(of: pod, in: namespace, preset: preset, object: "")
+            return answer.map { $0 == .enrolled }
+        }
+        return Set(answers).count > 1
+    }
+
     /// A mesh's own words.
     private struct Words {
         enum Mark {

@@ -46,6 +46,25 @@ import Testing
         #expect(why.contains("no sidecar"))
     }
 
+    @Test func `labels are asked for only where they can change the answer`() {
+        func depends(
+            _ preset: Preset.Name, _ annotations: [String: String] = [:], in namespace: Metadata
+        ) -> Bool {
+            MeshEnrollment.depends(onLabelsOf: annotations, in: namespace, preset: preset)
+        }
+        // The mark is a label there.
+        #expect(depends(.fsm, in: Self.namespace) && depends(.osm, in: Self.namespace))
+        #expect(!depends(.fsm, in: Metadata()) && !depends(.osm, in: Metadata()))
+        // Where it is an annotation, labels can still be the switch.
+        for (preset, mark) in Self.marks.dropFirst(2) {
+            #expect(!depends(preset, in: Self.namespace), "\(preset)")
+            #expect(depends(preset, mark.annotations, in: Self.namespace), "\(preset)")
+        }
+        // A word that is an error, unless a label says better.
+        let slip = ["flomesh.io/sidecar-injection": "perhaps"]
+        #expect(depends(.fsm, slip, in: Self.namespace))
+    }
+
     @Test func `the mesh's switch is the pod's, or else the namespace's`() throws {
         let switched = ["flomesh.io/sidecar-injection": "disabled"]
         let off = Metadata(labels: Self.namespace.labels, annotations: switched)
