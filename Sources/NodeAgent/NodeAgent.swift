@@ -17,6 +17,8 @@ package actor NodeAgent {
 
     package let engine: Engine
     nonisolated let requests = RequestsAtWork()
+    /// What we do of ourselves, beside the main loop.
+    private let chores = RequestsAtWork()
     private let api: AgentAPI
     private let door: Door
     private let failedOpen: FailedOpenPods
@@ -82,7 +84,9 @@ package actor NodeAgent {
         api.metrics.begin(with: (try? engine.store.ids()) ?? [])
         // Pods that come now need not wait for those that are there.
         let servers = try await open()
-        let following = Task { [cluster, api] in await cluster?.run(api.keeper) }
+        let following = Task { [cluster, api, chores] in
+            await chores.work { await cluster?.run(api.keeper) }
+        }
         await api.metrics.lookAround(engine)
         await lookAtAll()
         await listen()
@@ -93,7 +97,7 @@ package actor NodeAgent {
             }
         }
         defer { clock.cancel() }
-        await failedOpen.takeIn(api.keeper)
+        let takingIn = Task { await takeIn() }
         await withTaskCancellationHandler {
             for await wake in wakes {
                 if Task.isCancelled { break }
@@ -104,18 +108,22 @@ package actor NodeAgent {
         }
         watches = [:]
         records = nil
+        // Neither begins anything more; what they are at is waited for like requests.
         following.cancel()
-        await following.value
+        takingIn.cancel()
         api.feed.finish()
         await withTaskGroup { [grace = door.grace] group in
             for server in servers { group.addTask { await server.stop(grace: grace) } }
         }
         // Whose connection is gone by now may still be in the middle of something.
-        if await requests.finish(within: door.settling) {
+        let end = ContinuousClock.now + door.settling
+        let hasAnswered = await requests.finish(within: door.settling)
+        if await chores.finish(within: end - .now), hasAnswered {
             logger.notice("ending; every workload stays as it is")
         } else {
             logger.error(
-                "ending in the middle of \(requests.count) requests; recovery finishes them")
+                "ending in the middle of \(requests.count + chores.count) things; recovery finishes them"
+            )
         }
     }
 
@@ -148,11 +156,19 @@ package actor NodeAgent {
         return servers
     }
 
+    /// Takes in pods that were started without us, beside everything else: some of them may have to be
+    /// asked about, and whoever is asked may be long in answering.
+    private nonisolated func takeIn() async {
+        while !Task.isCancelled {
+            await chores.work { await failedOpen.takeIn(api.keeper) }
+            try? await Task.sleep(for: period)
+        }
+    }
+
     private func answer(_ wake: Wake) async {
         switch wake {
         case .period:
             await lookAtAll()
-            await failedOpen.takeIn(api.keeper)
             await listen()
         case .change(let id): await look(at: id)
         case .records: await listen()

@@ -94,6 +94,9 @@ import Testing
                 try await node.plugins.withAgent(node.options(api)) { agent in
                     #expect(try node.plugins.run("ADD", node.pod).status == 0)
                     try node.pod.expect(redirected: true)
+                    // ADD may have asked before the watch has told of the pod.
+                    let known = "swerve_kubernetes_objects{resource=\"pods\"}"
+                    try await waitUntil { try node.plugins.metric(known) ?? 0 > 0 }
                     await api.stop()
                     #expect(try agent.line(containing: "cannot be reached") != nil)
                     try node.pod.expect(redirected: true)

@@ -51,6 +51,13 @@ import Testing
             return text.contains("swerve_kubernetes_silence_seconds{resource=\"pods\"}")
                 && text.contains("swerve_kubernetes_silence_seconds{resource=\"namespaces\"}")
         }
+
+        func waitUntilKnown(pods: Int) async throws {
+            try await KernelTestSupport.waitUntil {
+                try await agent.ask("GET", "/metrics").text
+                    .contains("swerve_kubernetes_objects{resource=\"pods\"} \(pods)\n")
+            }
+        }
     }
 
     private static func access(
@@ -67,13 +74,14 @@ import Testing
 
     /// Runs `body` on a node whose agent knows the cluster; the namespace `shop` is the mesh's.
     private static func onNode(
-        policy: Policy? = Policy(), refusing: Set<Mechanism> = [],
+        policy: Policy? = Policy(), refusing: Set<Mechanism> = [], patience: Duration? = nil,
         _ body: (Node) async throws -> Void
     ) async throws {
         let authority = try TestAuthority()
         let api = try await TestAPIServer.start(authority)
         api.setNamespace("shop", labels: mesh)
-        let access = try access(api, authority)
+        var access = try access(api, authority)
+        if let patience { access.patience = patience }
         try await TestAgent.with(policy: policy, refusing: refusing, cluster: access) { agent in
             let node = Node(agent: agent, api: api, authority: authority, access: access)
             try await waitUntil { try await node.isSynced() }
@@ -182,6 +190,7 @@ import Testing
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             _ = try await node.add(pod)
+            try await node.waitUntilKnown(pods: 1)
             await node.api.stop()
             // It is known, and so is what it says itself.
             #expect(try await node.add(pod).status == 200)
@@ -201,6 +210,130 @@ import Testing
             #expect(try node.record(of: stranger)?.mode == .auto)
             await again.stop()
         }
+    }
+
+    @Test(arguments: [TestAPIServer.Stall.beforeHead, .afterHead])
+    func `a server that hangs is asked about strangers alone, on whom something depends`(
+        _ stall: TestAPIServer.Stall
+    ) async throws {
+        try await Self.onNode(patience: .seconds(1)) { node in
+            let pod = try ToldPod("a1", annotations: [:])
+            node.set(pod)
+            node.api.setNamespace("kube-system")
+            try await node.waitUntilKnown(pods: 1)
+            try await waitUntil {
+                try await node.agent.ask("GET", "/metrics").text
+                    .contains("swerve_kubernetes_objects{resource=\"namespaces\"} 2\n")
+            }
+            node.api.stallObjects(stall)
+            #expect(try await node.add(pod).text.contains(#""redirected":true"#))
+            let own = try ToldPod("b2", annotations: ["swerve.dev/mode": "nft"])
+            #expect(try await node.add(own).status == 200)
+            // Whatever its labels: its namespace is nobody's.
+            var other = try ToldPod("c3", annotations: [:])
+            other.request.pod = PodIdentity(namespace: "kube-system", name: "dns", uid: "0c23")
+            let left = try await node.add(other)
+            #expect(left.text.contains(#""redirected":false"#), "\(left.text)")
+            #expect(node.api.seen.filter(\.isOfObject).isEmpty)
+            let stranger = try await node.add(try ToldPod("d4", annotations: [:]))
+            #expect(stranger.status == 503 && stranger.text.contains("has said nothing for 1.0"))
+            #expect(!node.api.seen.filter(\.isOfObject).isEmpty)
+        }
+    }
+
+    @Test func `a pod whose namespace the server does not know is no stranger's`() async throws {
+        try await Self.onNode { node in
+            var pod = try ToldPod("a1", annotations: [:])
+            pod.request.pod = PodIdentity(namespace: "new", name: "web", uid: "0c24")
+            node.api.setPod("web", in: "new", uid: "0c24", labels: Self.sidecar)
+            let refused = try await node.add(pod)
+            #expect(refused.status == 503, "\(refused.text)")
+            #expect(refused.text.contains("knows no namespace new"), "\(refused.text)")
+            #expect(refused.text.contains(#""retryable":true"#))
+            #expect(try node.record(of: pod) == nil)
+            node.api.setNamespace("new", labels: Self.mesh)
+            #expect(try await node.add(pod).text.contains(#""redirected":true"#))
+        }
+    }
+
+    @Test func `who is deleted while it is asked about does not come back`() async throws {
+        try await Self.onNode(patience: .seconds(60)) { node in
+            let pod = try ToldPod("a1", annotations: [:])
+            node.api.stallObjects(.beforeHead)
+            let add = Task { try await node.add(pod) }
+            try await waitUntil { node.api.seen.contains(where: \.isOfObject) }
+            #expect(try await node.agent.ask("POST", "/v1/cni/delete", pod.body).status == 200)
+            // It ends now, and not well.
+            await node.api.stop()
+            let refused = try await add.value
+            #expect(refused.text.contains("was deleted while"), "\(refused.text)")
+            #expect(try node.record(of: pod) == nil)
+        }
+    }
+
+    @Test func `pods that were started without us hold up nothing while they are asked about`()
+        async throws
+    {
+        let state = "/tmp/swerve-agent-\(UInt32.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: state) }
+        try StateStore(state).prepare()
+        let authority = try TestAuthority()
+        let api = try await TestAPIServer.start(authority)
+        api.setNamespace("shop", labels: Self.mesh)
+        api.stallObjects(.afterHead)
+        var access = try Self.access(api, authority)
+        access.patience = .seconds(120)
+        let (stranger, own) = (
+            try ToldPod("a1", annotations: [:]),
+            try ToldPod("b2", annotations: ["swerve.dev/mode": "nft"])
+        )
+        let directory = FailedOpen.directory(besides: state + "/agent.sock")
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true)
+        for pod in [stranger, own] {
+            let left = FailedOpen(request: pod.request, reason: "down").json.rendered()
+            try Data(left.utf8).write(to: URL(filePath: directory + "/" + pod.id))
+        }
+        try await TestAgent.with(
+            policy: Policy(), state: state, period: .milliseconds(100), cluster: access
+        ) { agent in
+            try await waitUntil { api.seen.contains(where: \.isOfObject) }
+            try await waitUntil { agent.kernel.holders(of: own.id).contains(.nft) }
+            // Nor is it in the way of what the agent does each period.
+            agent.kernel.lose(.nft, of: own.id)
+            try await waitUntil { agent.kernel.holders(of: own.id).contains(.nft) }
+            #expect(try StateStore(state).record(of: stranger.id) == nil)
+        }
+        await api.stop()
+    }
+
+    @Test func `a pod that keeps failing is told of now and then, and silences nobody`() {
+        var memory = EventMemory()
+        let start = ContinuousClock.now
+        func topic(_ number: Int) -> EventMemory.Topic {
+            .init(pod: PodIdentity(namespace: "shop", name: "\(number)", uid: nil), reason: "r")
+        }
+        func take(
+            _ message: String, of topic: EventMemory.Topic, at now: ContinuousClock.Instant
+        ) -> Bool { memory.take(message, of: topic, at: now) }
+        var told = 0
+        for turn in 0..<360 {
+            let now = start + Duration.seconds(10 * turn)
+            if take("netns \(turn)", of: topic(0), at: now) { told += 1 }
+        }
+        #expect((3...9).contains(told), "\(told)")
+        #expect(memory.count == 1)
+        let now = start + .seconds(3600)
+        #expect(take("x", of: topic(1), at: now))
+        #expect(!take("x", of: topic(1), at: now + .seconds(3599)))
+        #expect(take("x", of: topic(1), at: now + .seconds(3600)))
+        // What could not be told may be told again.
+        memory.forgetLast(of: topic(1))
+        #expect(take("x", of: topic(1), at: now + .seconds(3601)))
+        for number in 0..<(3 * EventMemory.limit) {
+            #expect(take("x", of: topic(10 + number), at: now + .seconds(3700)))
+        }
+        #expect(memory.count == EventMemory.limit)
     }
 
     @Test func `an agent that begins anew leaves pods as they are until it knows better`()
@@ -301,10 +434,7 @@ import Testing
         try await Self.onNode { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
-            try await waitUntil {
-                try await node.agent.ask("GET", "/metrics").text
-                    .contains("swerve_kubernetes_objects{resource=\"pods\"} 1\n")
-            }
+            try await node.waitUntilKnown(pods: 1)
             node.api.fail("pods", .garbage)
             try await waitUntil {
                 try await node.agent.ask("GET", "/metrics").text

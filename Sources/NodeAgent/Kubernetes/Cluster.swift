@@ -107,22 +107,38 @@ final class Cluster: Sendable {
             pod: object?.isPod(called: pod.pod.uid) == true ? object : nil,
             namespace: view.namespace(namespace))
         guard facts.pod == nil || facts.namespace == nil, try depends(facts) else { return facts }
+        // At once, so that one after the other does not take twice the time.
+        let known = facts
+        async let around = asked(namespace, in: nil, unless: known.namespace)
+        async let itself = asked(name, in: namespace, unless: known.pod)
         do throws(KubernetesError) {
-            if facts.namespace == nil {
-                facts.namespace = try await client.object(namespace, within: access.patience)
-            }
-            if facts.pod == nil {
-                let found = try await client.object(name, in: namespace, within: access.patience)
-                facts.pod = found?.isPod(called: pod.pod.uid) == true ? found : nil
-            }
+            facts.namespace = try await around.get()
+            let found = try await itself.get()
+            facts.pod = found?.isPod(called: pod.pod.uid) == true ? found : nil
         } catch {
             throw Self.refusal(pod, "\(error)", "see swerved's log and whether its node may ask")
+        }
+        // Without its namespace every pod would look like nobody's.
+        guard facts.namespace != nil else {
+            throw Self.refusal(
+                pod, "the API server knows no namespace \(namespace)", "its retry is asked about")
         }
         // A static pod's mirror comes after the pod.
         guard facts.pod != nil || pod.pod.isStatic else {
             throw Self.refusal(pod, "the API server knows no such pod", "its retry is asked about")
         }
         return facts
+    }
+
+    /// An object as it is known, or else as the server says.
+    private func asked(
+        _ name: String, in namespace: String?, unless known: KubernetesObject?
+    ) async -> Result<KubernetesObject?, KubernetesError> {
+        if let known { return .success(known) }
+        do throws(KubernetesError) {
+            return .success(
+                try await client.object(name, in: namespace, within: access.patience))
+        } catch { return .failure(error) }
     }
 
     private static func refusal(

@@ -10,29 +10,30 @@ internal import Synchronization
 
 /// Tells of a pod in the cluster what its owner should know: `kubectl describe pod` shows it.
 ///
-/// Nobody waits for that. The same is said once an hour, all together once a second after a first
-/// few, and what cannot be said is dropped.
+/// Nobody waits for that. `EventMemory` says what is said again; all together is said once a second after
+/// a first few, and what cannot be said is dropped.
 final class PodEvents: Sendable {
     struct Counts: Hashable, Sendable {
         var sent: UInt64 = 0
         var dropped: UInt64 = 0
     }
 
-    private struct Notice: Hashable, Sendable {
+    private struct Notice: Sendable {
         let pod: PodIdentity
         let isWarning: Bool
         let reason: String
         let message: String
+
+        var topic: EventMemory.Topic { .init(pod: pod, reason: reason) }
     }
 
     private struct State {
-        var said: [Notice: ContinuousClock.Instant] = [:]
+        var memory = EventMemory()
         var counts = Counts()
     }
 
     /// How many may wait, and come at once; the API server takes 1024 bytes of each.
     private static let burst = 20
-    private static let memory = 512
     private static let messageLimit = 1000
 
     private let client: KubernetesClient
@@ -72,14 +73,9 @@ final class PodEvents: Sendable {
     private func tell(_ notice: Notice) {
         guard notice.pod.namespace != nil, notice.pod.name != nil else { return }
         let isNews = state.withLock { state in
-            let now = ContinuousClock.now
-            state.said = state.said.filter { now - $0.value < .seconds(3600) }
-            guard state.said[notice] == nil, state.said.count < Self.memory else {
-                state.counts.dropped += 1
-                return false
-            }
-            state.said[notice] = now
-            return true
+            if state.memory.take(notice.message, of: notice.topic, at: .now) { return true }
+            state.counts.dropped += 1
+            return false
         }
         guard isNews, case .dropped = writer.yield(notice) else { return }
         forget(notice)
@@ -87,7 +83,7 @@ final class PodEvents: Sendable {
 
     private func forget(_ notice: Notice) {
         state.withLock { state in
-            state.said[notice] = nil
+            state.memory.forgetLast(of: notice.topic)
             state.counts.dropped += 1
         }
     }
@@ -103,7 +99,12 @@ final class PodEvents: Sendable {
                 allowed = min(Self.burst, allowed + earned)
                 last = now
             }
-            if allowed == 0 { try? await Task.sleep(for: .seconds(1)) } else { allowed -= 1 }
+            if allowed == 0 {
+                try? await Task.sleep(for: .seconds(1))
+                last = .now
+            } else {
+                allowed -= 1
+            }
             await send(notice)
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AgentProtocol
+internal import KubernetesClient
 internal import LinuxKernel
 internal import Logging
 internal import RedirectionEngine
@@ -14,10 +15,15 @@ actor PodReview {
     private let keeper: PodKeeper
     private let cluster: Cluster
     private let logger: Logger
-    /// What could not be done for the moment.
-    private var unfinished: Set<Workload.ID> = []
+    /// What could not be done for the moment, and when it is tried again.
+    private var unfinished: [Workload.ID: Later] = [:]
     /// What has been refused: said once, and tried again when something else is said.
     private var refused: [Workload.ID: AgentRefusal] = [:]
+
+    private struct Later {
+        let backoff: Backoff
+        let due: ContinuousClock.Instant
+    }
 
     init(keeper: PodKeeper, cluster: Cluster, logger: Logger) {
         self.keeper = keeper
@@ -28,18 +34,23 @@ actor PodReview {
     /// Looks at every pod of which something has changed.
     func run() async {
         let changes = cluster.view.takeChanges()
-        guard !changes.isEmpty || !unfinished.isEmpty else { return }
+        let start = ContinuousClock.now
+        guard !changes.isEmpty || unfinished.values.contains(where: { $0.due <= start }) else {
+            return
+        }
         let records = keeper.engine.list().records
         let ids = Set(records.map(\.id))
-        unfinished.formIntersection(ids)
+        unfinished = unfinished.filter { ids.contains($0.key) }
         refused = refused.filter { ids.contains($0.key) }
         let concerned = records.filter { record in
             guard let name = record.podName else { return false }
-            return changes.concern(name) || unfinished.contains(record.id)
+            return changes.concern(name) || unfinished[record.id].map { $0.due <= start } ?? false
         }
         await withTaskGroup(of: Void.self) { group in
             for (number, record) in concerned.enumerated() {
                 if number >= Self.width { await group.next() }
+                // The next agent compares with the records, and goes on.
+                guard !Task.isCancelled else { break }
                 group.addTask { await self.review(record) }
             }
         }
@@ -56,7 +67,7 @@ actor PodReview {
             if record.labels?[WorkloadRecord.decision] != resolved.decision {
                 try await change(record, to: resolved, pod)
             }
-            unfinished.remove(record.id)
+            unfinished[record.id] = nil
             refused[record.id] = nil
         } catch {
             note(error, record, pod)
@@ -78,12 +89,18 @@ actor PodReview {
     }
 
     private func note(_ refusal: AgentRefusal, _ record: WorkloadRecord, _ pod: PodRequest) {
-        // Its DEL came first.
-        guard refusal.status != 404 else { return }
+        // Its DEL came first, or is to come.
+        guard refusal.status != 404, !pod.isGone else {
+            unfinished[record.id] = nil
+            return
+        }
         if refusal.error.retryable {
-            unfinished.insert(record.id)
+            let first = Backoff(first: cluster.access.retry, longest: .seconds(300))
+            var backoff = unfinished[record.id]?.backoff ?? first
+            let due = ContinuousClock.now + backoff.fail()
+            unfinished[record.id] = Later(backoff: backoff, due: due)
         } else {
-            unfinished.remove(record.id)
+            unfinished[record.id] = nil
         }
         guard refused.updateValue(refusal, forKey: record.id) != refusal else { return }
         logger.error(

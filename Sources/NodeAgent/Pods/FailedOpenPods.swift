@@ -8,6 +8,9 @@ internal import OrderedJSON
 /// Pods that a plugin has started without us, because it could not have us and may do that: counted,
 /// and taken in.
 struct FailedOpenPods: Sendable {
+    /// How many are added at a time: pods that start now come first.
+    private static let width = 2
+
     let directory: Directory
     let logger: Logger
 
@@ -27,8 +30,16 @@ struct FailedOpenPods: Sendable {
         keeper.metrics.noteFailedOpen(
             names.union(gone.map { String($0.dropLast(FailedOpen.deleted.count)) }))
         for name in gone { remove(name) }
-        var left: Set<String> = []
-        for name in names where await !isDone(name, keeper) { left.insert(name) }
+        var left = names
+        await withTaskGroup(of: String?.self) { group in
+            for (number, name) in names.enumerated() {
+                if number >= Self.width, case let done?? = await group.next() { left.remove(done) }
+                // Whoever is not begun with stays, and is counted.
+                guard !Task.isCancelled else { break }
+                group.addTask { await isDone(name, keeper) ? name : nil }
+            }
+            for await case let done? in group { left.remove(done) }
+        }
         keeper.metrics.noteFailedOpen(left)
     }
 
@@ -52,7 +63,7 @@ struct FailedOpenPods: Sendable {
                         "workload": "\(pod.id)", "mechanism": "\(answer.mechanism ?? "none")",
                     ])
             } catch {
-                guard isGone(pod) else { throw error }
+                guard pod.isGone else { throw error }
             }
             // Whoever was deleted meanwhile has been counted by its name.
             for done in [name, name + FailedOpen.deleted] { remove(done) }
@@ -68,9 +79,12 @@ struct FailedOpenPods: Sendable {
         if let field = error as? FieldError { return field.message }
         return "\(error)"
     }
+}
 
-    private func isGone(_ pod: PodRequest) -> Bool {
-        guard let path = pod.namespacePath else { return true }
+extension PodRequest {
+    /// Whether its namespace is.
+    var isGone: Bool {
+        guard let path = namespacePath else { return true }
         do throws(KernelError) {
             _ = try NetworkNamespace.open(path)
             return false

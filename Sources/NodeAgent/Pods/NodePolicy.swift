@@ -51,12 +51,7 @@ package struct NodePolicy: Sendable {
     func resolve(
         _ pod: PodRequest, _ addresses: Set<IPAddress>, knowing facts: PodFacts
     ) throws(AgentRefusal) -> Resolved {
-        let around = try said(
-            by: "namespace \(facts.namespace?.name ?? "")", facts.namespace?.annotations ?? [:],
-            .namespace, after: layers)
-        let near = around.overlaid(
-            by: try said(
-                by: pod.name, facts.annotations(of: pod), .pod, after: layers.overlaid(by: around)))
+        let near = try said(of: pod, in: facts)
         var merged = layers.overlaid(by: near)
         var reason: String?
         if near.mode == nil, !isEnrolling,
@@ -70,10 +65,29 @@ package struct NodePolicy: Sendable {
         return resolved
     }
 
-    /// Whether what becomes of the pod depends on more than it says itself.
+    /// Whether what becomes of the pod depends on more than is known.
     func depends(_ pod: PodRequest, on facts: PodFacts) throws(AgentRefusal) -> Bool {
         guard !isEnrolling else { return false }
-        return try said(by: pod.name, facts.annotations(of: pod), .pod, after: layers).mode == nil
+        guard let annotations = pod.annotations, let namespace = facts.namespace else {
+            let own = try said(by: pod.name, facts.annotations(of: pod), .pod, after: layers)
+            return own.mode == nil
+        }
+        // Of all that counts, only the pod's labels may be missing.
+        let near = try said(of: pod, in: facts)
+        guard near.mode == nil else { return false }
+        return MeshEnrollment.depends(
+            onLabelsOf: annotations, in: namespace.metadata,
+            preset: layers.overlaid(by: near).preset ?? .fsm)
+    }
+
+    /// What the pod and its namespace say of redirection.
+    private func said(of pod: PodRequest, in facts: PodFacts) throws(AgentRefusal) -> Policy {
+        let around = try said(
+            by: "namespace \(facts.namespace?.name ?? "")", facts.namespace?.annotations ?? [:],
+            .namespace, after: layers)
+        return around.overlaid(
+            by: try said(
+                by: pod.name, facts.annotations(of: pod), .pod, after: layers.overlaid(by: around)))
     }
 
     private func said(

@@ -17,6 +17,18 @@ struct PodKeeper: Sendable {
     var cluster: Cluster?
     /// Below which kubelet makes its pods' cgroups.
     var cgroups: Cgroup?
+    private let departures = Departures()
+
+    init(
+        engine: Engine, policy: NodePolicy, metrics: AgentMetrics, cluster: Cluster? = nil,
+        cgroups: Cgroup? = nil
+    ) {
+        self.engine = engine
+        self.policy = policy
+        self.metrics = metrics
+        self.cluster = cluster
+        self.cgroups = cgroups
+    }
 
     func add(_ pod: PodRequest) async throws(AgentRefusal) -> PodAnswer {
         do throws(AgentRefusal) {
@@ -48,15 +60,35 @@ struct PodKeeper: Sendable {
             let isUntold = record.mechanism == nil && pod.annotations == nil
             return (record, isUntold ? ["the runtime has passed no annotations"] : [])
         }
-        let facts = try await cluster.facts(of: pod) { (facts) throws(AgentRefusal) in
-            try policy.depends(pod, on: facts)
-        }
+        let facts = try await facts(of: pod, in: cluster)
         let resolved = try policy.resolve(pod, addresses, knowing: facts)
         var labels = pod.labels
         labels[WorkloadRecord.decision] = resolved.decision
         if policy.isEnrolling { labels[WorkloadRecord.enrolled] = "true" }
         let record = try await apply(resolved, to: place, labels: labels)
         return (record, [resolved.reason].compactMap(\.self))
+    }
+
+    /// What is to be known of a pod that starts; one that is deleted meanwhile is refused.
+    private func facts(
+        of pod: PodRequest, in cluster: Cluster
+    ) async throws(AgentRefusal) -> PodFacts {
+        let start = departures.begin(pod.id)
+        let facts: Result<PodFacts, AgentRefusal>
+        do throws(AgentRefusal) {
+            facts = .success(
+                try await cluster.facts(of: pod) { (facts) throws(AgentRefusal) in
+                    try policy.depends(pod, on: facts)
+                })
+        } catch { facts = .failure(error) }
+        guard !departures.end(pod.id, since: start) else {
+            throw AgentRefusal(
+                503,
+                AgentError(
+                    "\(pod.name) was deleted while the API server was asked about it",
+                    remedy: "add it again if it is to run", retryable: true))
+        }
+        return try facts.get()
     }
 
     /// Has a pod on record follow another decision; one that is gone by now is not brought back.
@@ -160,6 +192,7 @@ struct PodKeeper: Sendable {
 
     /// Succeeds for a pod that nobody knows, or that is gone.
     func delete(_ id: Workload.ID) async throws(AgentRefusal) {
+        departures.note(id)
         do throws(EngineError) {
             guard try await isKnown(id) else { return }
             await metrics.keepCounts(of: id, in: engine)
