@@ -21,7 +21,7 @@ endif
 .NOTPARALLEL:
 .PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-cni bench-micro test prove \
 	fuzz check kernel-support test-kernels \
-	fmt lint clean install
+	fmt lint clean install image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -106,9 +106,18 @@ fmt: ## format Swift and C in place
 lint: ## the checks that need no build
 	$(Q)scripts/check --no-build
 
+IMAGE ?= .build/swerve-image.tar
+
+# Without libraries of Swift's own, which no node has.
+image: deps bpf ## pack the programs into an OCI image, without an engine (IMAGE=file.tar, release build)
+	$(Q)for product in swerve swerved swerve-cni; do \
+		swift build -c release --static-swift-stdlib --scratch-path .build-image $(SWIFT_FLAGS) \
+			--product $$product || exit; done
+	$(Q)scripts/image .build-image/release $(IMAGE)
+
 clean: ## remove everything that was built
 	$(Q)$(MAKE) -C bpf clean
-	$(Q)rm -rf .build .build-fuzz .build-tools
+	$(Q)rm -rf .build .build-fuzz .build-image .build-tools
 
 install: build ## copy swerve and swerved into PREFIX/bin, the CNI plugin into PREFIX/libexec/swerve
 	$(Q)install -D -m 0755 .build/debug/swerve $(DESTDIR)$(PREFIX)/bin/swerve

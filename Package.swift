@@ -113,7 +113,8 @@ let package = Package(
                 "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
                 "RedirectionModel", "XTables",
             ]),
-        library("CommandOptions", ["LinuxKernel", "RedirectionEngine", argumentParser]),
+        library(
+            "CommandOptions", ["CNIPlugin", "LinuxKernel", "RedirectionEngine", argumentParser]),
 
         // The lab: pods, sidecars and a client, on one machine.
         library("LiveChannels", [nioCore]),
@@ -150,10 +151,11 @@ let package = Package(
         .executableTarget(
             name: "swerve",
             dependencies: [
-                "AgentProtocol", "Backends", "Benchmarking", "CommandOptions", "EBPFBackend",
-                "IPTablesBackend", "Lab", "LinuxKernel", "OrderedJSON", "PluginSystem",
-                "PolicyFile", "RedirectionEngine", "RedirectionModel", "SidecarProxy",
-                argumentParser, logging, systemPackage,
+                "AgentProtocol", "Backends", "Benchmarking", "CNIConfiguration", "CommandOptions",
+                "EBPFBackend", "HelmChart", "IPTablesBackend", "Lab", "LinuxKernel",
+                "NodeInstallation", "OrderedJSON", "PluginSystem", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel",
+                "SidecarProxy", argumentParser, logging, systemPackage,
             ],
             swiftSettings: strict),
 
@@ -175,9 +177,9 @@ let package = Package(
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CommandOptions", "EBPFBackend", "KubernetesClient", "LinuxKernel",
-                "NodeAgent", "PolicyFile", "RedirectionEngine", "RedirectionModel",
-                argumentParser, logging,
+                "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend",
+                "KubernetesClient", "LinuxKernel", "NodeAgent", "NodeInstallation", "PolicyFile",
+                "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],
             swiftSettings: strict),
 
@@ -202,6 +204,12 @@ let package = Package(
 
         // Our place in a node's network configuration.
         library("CNIConfiguration", ["CNIPlugin", "LinuxKernel", "OrderedJSON", systemPackage]),
+
+        // How it gets onto a node, and into a cluster.
+        .target(name: "CDeployFiles"),
+        library("HelmChart", ["CDeployFiles", "OrderedJSON", "PolicyFile", yams]),
+        library(
+            "NodeInstallation", ["CNIConfiguration", "CNIPlugin", "HelmChart", "LinuxKernel"]),
 
         // Tests.
         library(
@@ -244,6 +252,12 @@ let package = Package(
                 "KernelTestSupport",
                 "LinuxKernel", "OrderedJSON", "SeededRandom",
             ]),
+        tests(
+            "InstallTests",
+            [
+                "AgentTestSupport", "HelmChart", "KernelTestSupport", "LinuxKernel",
+                "NodeInstallation", "OrderedJSON",
+            ], resources: [.copy("helm.py")]),
         tests(
             "BenchmarkingTests",
             [
@@ -298,7 +312,7 @@ let package = Package(
         tests(
             "CrashTests",
             [
-                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "KernelTestSupport",
+                "AgentProtocol", "AgentTestSupport", "CNIPlugin", "HelmChart", "KernelTestSupport",
                 "KubernetesTestSupport", "LinuxKernel", "OrderedJSON", "RedirectionEngine",
                 "RedirectionModel", systemPackage,
             ]),

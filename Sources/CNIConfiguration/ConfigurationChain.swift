@@ -101,7 +101,7 @@ package struct ConfigurationChain: Sendable {
     }
 
     /// The file a runtime takes, if we can chain to it.
-    private func firstUsable(_ report: inout ChainReport) -> ConfigurationFile? {
+    func firstUsable(_ report: inout ChainReport) -> ConfigurationFile? {
         for name in ConfigurationFile.names(in: directory) {
             do throws(ConfigurationFile.Unusable) {
                 let file = try ConfigurationFile(name, in: directory)
@@ -131,10 +131,7 @@ package struct ConfigurationChain: Sendable {
     ) throws(KernelError) -> Step {
         let name = Self.listName(file.name)
         let list = directory + "/" + name
-        if let bytes = try? FileContent.read(list).bytes, ChainText(bytes)?.entry == nil {
-            report.problems[name] = "is another list beside \(file.name); remove one of them"
-            return .refused
-        }
+        if isOthersList(beside: file, &report) { return .refused }
         let bytes = ChainText.list(of: file.content.bytes, called: file.name, entry)
         try FileReplacement.create(list, bytes, like: file.content)
         let saved = file.path + Self.saved
@@ -144,6 +141,16 @@ package struct ConfigurationChain: Sendable {
         if now.bytes == file.content.bytes { return .progress }
         try FileReplacement.restore(saved, to: file.path)
         return .overtaken
+    }
+
+    /// Whether the list that a lonely plugin would become is there, and somebody else's.
+    func isOthersList(beside file: ConfigurationFile, _ report: inout ChainReport) -> Bool {
+        let name = Self.listName(file.name)
+        guard let bytes = try? FileContent.read(directory + "/" + name).bytes,
+            ChainText(bytes)?.entry == nil
+        else { return false }
+        report.problems[name] = "is another list beside \(file.name); remove one of them"
+        return true
     }
 
     /// Takes our entry out of one file; false if somebody else was faster.
@@ -182,7 +189,7 @@ package struct ConfigurationChain: Sendable {
     }
 
     /// The list that a lonely plugin's file becomes: `10-x.conf` is `10-x.conflist`.
-    private static func listName(_ name: String) -> String {
+    static func listName(_ name: String) -> String {
         name[..<(name.lastIndex(of: ".") ?? name.endIndex)] + ".conflist"
     }
 

@@ -43,13 +43,16 @@ package final class RunningProgram: Sendable {
     private let hasEnded = Mutex(false)
 
     /// Starts it; with `joiningErrors`, what it complains about is among its lines.
+    ///
+    /// What it is started through becomes it, as setpriv(1) does.
     package init(
-        _ name: String, _ arguments: [String], joiningErrors: Bool = false
+        _ name: String, _ arguments: [String], joiningErrors: Bool = false,
+        through wrapper: [String] = []
     ) throws(KernelError) {
         let input = try OwnedDescriptor.pipe()
         let output = try OwnedDescriptor.pipe()
         var birth = ChildProcess.Birth(
-            ["timeout", "--kill-after=5", "180", BuiltProgram.path(name)] + arguments)
+            ["timeout", "--kill-after=5", "180"] + wrapper + [BuiltProgram.path(name)] + arguments)
         birth.input = input.reader.rawValue
         birth.output = output.writer.rawValue
         if joiningErrors { birth.error = output.writer.rawValue }

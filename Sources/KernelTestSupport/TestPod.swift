@@ -54,6 +54,14 @@ package struct TestPod: Sendable {
         return pod
     }
 
+    /// The same pod, which lives in another cgroup, a threaded one.
+    package func living(in cgroup: Cgroup) throws(KernelError) -> TestPod {
+        TestPod(
+            workload: Workload(id: workload.id, namespace: workload.namespace, cgroup: cgroup),
+            namespace: try namespace.within(cgroup), peer: peer, addresses: addresses,
+            peerAddresses: peerAddresses)
+    }
+
     private static func addresses(host: UInt32, _ number: UInt32) -> [AddressFamily: IPAddress] {
         // 10.77.N.H and fd00:77::N:H
         [

@@ -12,11 +12,10 @@ package struct KubernetesObject: Hashable, Sendable {
     package let labels: [String: String]
     package let annotations: [String: String]
     package let version: String
-    package let isBeingDeleted: Bool
 
     package init(
         name: String, namespace: String? = nil, uid: String, labels: [String: String] = [:],
-        annotations: [String: String] = [:], version: String = "", isBeingDeleted: Bool = false
+        annotations: [String: String] = [:], version: String = ""
     ) {
         self.name = name
         self.namespace = namespace
@@ -24,7 +23,6 @@ package struct KubernetesObject: Hashable, Sendable {
         self.labels = labels
         self.annotations = annotations
         self.version = version
-        self.isBeingDeleted = isBeingDeleted
     }
 
     init(_ json: JSON) throws(KubernetesError) {
@@ -40,7 +38,6 @@ package struct KubernetesObject: Hashable, Sendable {
             annotations["kubectl.kubernetes.io/last-applied-configuration"] = nil
             self.annotations = annotations
             version = try fields.required("resourceVersion", fields.string)
-            isBeingDeleted = try fields.string("deletionTimestamp") != nil
         } catch {
             throw .malformed(error.message)
         }

@@ -33,49 +33,75 @@ struct TestHTTPAnswer: Sendable {
 }
 
 /// HTTP/1.1 behind TLS on loopback.
-struct TLSListener: Sendable {
+final class TLSListener: Sendable {
+    typealias Service = @Sendable (TestHTTPRequest, TestHTTPAnswer) async throws -> Void
     private typealias Connection = NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>
 
-    private let listener: NIOAsyncChannel<Connection, Never>
+    /// Also when it has stopped.
+    let port: Int
+    private let listener: any Channel
+    private let live: Live
 
-    var port: Int { listener.channel.localAddress?.port ?? 0 }
+    /// Those who are being answered.
+    private final class Live: Sendable {
+        private let tasks = Mutex<[Task<Void, Never>]?>([])
 
-    static func bind(_ authority: TestAuthority, port: Int) async throws -> TLSListener {
+        func add(_ task: Task<Void, Never>) {
+            let isLate = tasks.withLock { tasks in
+                tasks?.append(task)
+                return tasks == nil
+            }
+            if isLate { task.cancel() }
+        }
+
+        func end() async {
+            let all = tasks.withLock { $0.take() ?? [] }
+            for task in all { task.cancel() }
+            for task in all { await task.value }
+        }
+    }
+
+    private init(_ listener: any Channel, _ live: Live) {
+        port = listener.localAddress?.port ?? 0
+        self.listener = listener
+        self.live = live
+    }
+
+    /// Answers requests until it is stopped; an answer that fails closes its connection.
+    static func start(
+        _ authority: TestAuthority, port: Int, _ answer: @escaping Service
+    ) async throws -> TLSListener {
         let chain = try NIOSSLCertificate.fromPEMFile(authority.certificateFile)
         let key = try NIOSSLPrivateKey(file: authority.keyFile, format: .pem)
         let context = try NIOSSLContext(
             configuration: .makeServerConfiguration(
                 certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key)))
-        return TLSListener(
-            listener: try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .bind(host: "127.0.0.1", port: port) { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        let pipeline = channel.pipeline.syncOperations
-                        try pipeline.addHandler(NIOSSLServerHandler(context: context))
-                        try pipeline.configureHTTPServerPipeline(
-                            withPipeliningAssistance: false, withErrorHandling: false)
-                        return try Connection(wrappingChannelSynchronously: channel)
-                    }
-                })
-    }
-
-    /// Answers requests until the task is canceled; one that ends with an error closes its connection.
-    func serve(
-        _ answer: @escaping @Sendable (TestHTTPRequest, TestHTTPAnswer) async throws -> Void
-    ) async {
-        try? await listener.executeThenClose { connections in
-            try await withThrowingDiscardingTaskGroup { group in
-                for try await connection in connections {
-                    group.addTask { try? await Self.serve(connection, answer) }
+        let live = Live()
+        let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let pipeline = channel.pipeline.syncOperations
+                    try pipeline.addHandler(NIOSSLServerHandler(context: context))
+                    try pipeline.configureHTTPServerPipeline(
+                        withPipeliningAssistance: false, withErrorHandling: false)
+                    // From here on it belongs to somebody, also if the listener closes now.
+                    let connection = try Connection(wrappingChannelSynchronously: channel)
+                    live.add(Task { try? await serve(connection, answer) })
                 }
             }
-        }
+            .bind(host: "127.0.0.1", port: port).get()
+        return TLSListener(listener, live)
+    }
+
+    /// Closes everything.
+    func stop() async {
+        try? await listener.close()
+        await live.end()
     }
 
     private static func serve(
-        _ connection: Connection,
-        _ answer: @escaping @Sendable (TestHTTPRequest, TestHTTPAnswer) async throws -> Void
+        _ connection: Connection, _ answer: @escaping Service
     ) async throws {
         try await connection.executeThenClose { inbound, outbound in
             var head: HTTPRequestHead?

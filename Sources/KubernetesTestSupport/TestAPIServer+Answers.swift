@@ -113,8 +113,22 @@ extension TestAPIServer {
         case .flood:
             try await answer.write(#"{"type":"MODIFIED","object":{"x":""#)
             while true { try await answer.write(String(repeating: "x", count: 65_536)) }
+        case .slow:
+            for letter in Self.event("ADDED", slowPod) + "\n" {
+                try await answer.write(String(letter))
+                try await Task.sleep(for: .milliseconds(1))
+            }
         }
         try await answer.end()
+    }
+
+    private var slowPod: JSON {
+        JSON(members: [
+            "metadata": JSON(members: [
+                "name": .string("slow"), "namespace": .string("shop"), "uid": .string("8"),
+                "resourceVersion": .string("\(cluster.version)"),
+            ])
+        ])
     }
 
     private static func event(_ type: String, _ object: JSON) -> String {

@@ -18,6 +18,8 @@ package final class TestAPIServer: Sendable {
         case silence
         /// An event without an end.
         case flood
+        /// A pod `slow` appears, a few bytes at a time; then the watch ends.
+        case slow
     }
 
     /// A request that has come.
@@ -39,38 +41,32 @@ package final class TestAPIServer: Sendable {
         var bookmarks = 0
     }
 
-    package let port: Int
     package var url: String { "https://127.0.0.1:\(port)" }
     let cluster: TestCluster
     private let state: Mutex<State>
-    private let work = Mutex<Task<Void, Never>?>(nil)
+    private let listener = Mutex<TLSListener?>(nil)
+
+    private var port: Int { listener.withLock { $0?.port ?? 0 } }
 
     /// Starts a server; one in the place of `earlier` has its address and its cluster.
     package static func start(
         _ authority: TestAuthority, after earlier: TestAPIServer? = nil, token: String = "first"
     ) async throws -> TestAPIServer {
-        let listener = try await TLSListener.bind(authority, port: earlier?.port ?? 0)
-        let server = TestAPIServer(
-            port: listener.port, cluster: earlier?.cluster ?? TestCluster(), token)
-        let task = Task { await listener.serve { try await server.answer($0, $1) } }
-        server.work.withLock { $0 = task }
+        let server = TestAPIServer(cluster: earlier?.cluster ?? TestCluster(), token)
+        let listener = try await TLSListener.start(authority, port: earlier?.port ?? 0) {
+            [weak server] request, answer in try await server?.answer(request, answer)
+        }
+        server.listener.withLock { $0 = listener }
         return server
     }
 
-    private init(port: Int, cluster: TestCluster, _ token: String) {
-        self.port = port
+    private init(cluster: TestCluster, _ token: String) {
         self.cluster = cluster
         state = Mutex(State(tokens: [token]))
     }
 
     /// Closes everything, as a server that is killed.
-    package func stop() async {
-        let task = work.withLock { $0.take() }
-        task?.cancel()
-        await task?.value
-    }
-
-    deinit { work.withLock { $0?.cancel() } }
+    package func stop() async { await listener.withLock(\.self)?.stop() }
 
     // MARK: What there is
 

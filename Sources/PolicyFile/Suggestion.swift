@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The name that was probably meant, if any is near enough: a third of its letters may be wrong.
-func nearest(_ name: String, among names: [String]) -> String? {
+package func nearest(_ name: String, among names: [String]) -> String? {
     // Longer names are not slips of a known one, and would take long to compare.
     guard name.utf8.count <= 100 else { return nil }
     let candidates = names.map { ($0, distance(name.lowercased(), $0.lowercased())) }

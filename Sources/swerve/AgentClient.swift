@@ -99,10 +99,16 @@ struct AgentClient: Sendable {
         }
     }
 
+    /// What is at a path, whatever the status.
+    func get(_ path: String) throws -> HTTPReply { try exchange("GET", path, nil) }
+
     private func ask(_ method: String, _ id: Workload.ID, _ body: JSON?) throws -> HTTPReply {
         // Ids have nothing that a path would have to quote.
         try StateStore.check(id)
-        let path = "/\(AgentCall.version)/pods/\(id)"
+        return try success(exchange(method, "/\(AgentCall.version)/pods/\(id)", body))
+    }
+
+    private func exchange(_ method: String, _ path: String, _ body: JSON?) throws -> HTTPReply {
         let deadline = Deadline(in: Self.patience)
         let connection = try Descriptor.connect(socket, by: deadline)
         try connection.send(HTTPRequest.bytes(method, path, body), by: deadline)
@@ -116,7 +122,7 @@ struct AgentClient: Sendable {
             } catch {
                 throw Garbled(socket: socket, problem: error.problem)
             }
-            if let reply { return try success(reply) }
+            if let reply { return reply }
         }
     }
 

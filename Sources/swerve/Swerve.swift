@@ -32,19 +32,9 @@ struct Swerve: ParsableCommand {
             ApplyCommand.self, RemoveCommand.self, ModeCommand.self, StatusCommand.self,
             CleanupCommand.self,
             ProbeCommand.self, PlanCommand.self, ExplainCommand.self, CountersCommand.self,
-            DemoCommand.self, LabCommand.self, BenchCommand.self, VersionCommand.self,
+            DemoCommand.self, LabCommand.self, BenchCommand.self, InstallCommand.self,
+            UninstallCommand.self, NamespaceCommand.self, NodeCommand.self, VersionCommand.self,
             SidecarCommand.self, GreetingCommand.self, BenchServeCommand.self,
             BenchLoadCommand.self,
         ])
-}
-
-struct VersionCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "version", abstract: "Print the version.")
-
-    func run() throws { Console.say(Version.text) }
-}
-
-enum Version {
-    static let text = "swerve 0.1.0-dev"
 }

@@ -67,10 +67,15 @@ struct Swerved: ParsableCommand {
             """, valueName: "file"))
     var policy: [String] = []
 
+    @OptionGroup(title: "Pods' network") var network: NetworkOptions
+
     @OptionGroup(title: "Kubernetes") var cluster: ClusterOptions
 
     @Option(help: "How to write the log: text or json, a line for each entry.")
     var logFormat = LogFormat.text
+
+    @Option(help: "What to write: info, or debug, which is every request that is answered, too.")
+    var logLevel = LogLevel.info
 
     func validate() throws {
         for (name, path) in [("--socket", socket), ("--flomesh-socket", flomeshSocket)] {
@@ -84,13 +89,18 @@ struct Swerved: ParsableCommand {
 
     func run() throws {
         let signals = try SignalDescriptor.block([.interrupt, .terminate, .hangUp])
-        LoggingSystem.bootstrap(logFormat.handler)
+        LoggingSystem.bootstrap { [logFormat, logLevel] label in
+            var handler = logFormat.handler(label)
+            handler.logLevel = logLevel.level
+            return handler
+        }
         // A descriptor or two for each workload. Fewer may do; what cannot be opened then is told.
         _ = try? OpenFiles.raiseLimit()
         let node = try options.node()
         let agent = NodeAgent(
             state: node.state, NodeMechanisms(node), drift: drift, period: .seconds(period),
             door: try door(of: node), logger: Logger(label: "swerved"))
+        network.keep(calling: socket ?? node.state + "/agent.sock", Logger(label: "swerved"))
         let task = Task.detached {
             do {
                 try await agent.run()
@@ -149,6 +159,18 @@ enum LogFormat: String, CaseIterable, ExpressibleByArgument {
                     try? OwnedDescriptor(duplicating: 2).write(line + "\n")
                 }
             }
+        }
+    }
+}
+
+/// What the log has.
+enum LogLevel: String, CaseIterable, ExpressibleByArgument {
+    case info, debug
+
+    var level: Logger.Level {
+        switch self {
+        case .info: .info
+        case .debug: .debug
         }
     }
 }

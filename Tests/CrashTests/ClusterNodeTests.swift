@@ -38,12 +38,10 @@ import Testing
             ]
         }
 
-        /// Waits until the pod's record names this, and checks who gets its connections.
-        func expect(_ mechanism: Mechanism?) async throws {
-            let wanted = mechanism.map { "\"mechanism\":\"\($0)\"" } ?? "\"mode\":\"none\""
-            try await waitUntil {
-                try plugins.ask("GET", "/v1/pods").text.replacing(" ", with: "").contains(wanted)
-            }
+        /// Waits until the agent has had the pod follow the cluster, and checks who gets its connections.
+        func expect(_ mechanism: Mechanism?, from agent: RunningProgram) throws {
+            let line = try agent.line(containing: "follows what is said of it") ?? ""
+            #expect(line.contains("mechanism=\(mechanism?.rawValue ?? "none")"), "\(line)")
             try pod.expect(redirected: mechanism != nil)
         }
     }
@@ -63,22 +61,22 @@ import Testing
                 let api = try await TestAPIServer.start(node.authority)
                 api.setNamespace("shop", labels: ["flomesh.io/monitored-by": "fsm"])
                 Self.set(api, [:])
-                try await node.plugins.withAgent(node.options(api)) { _ in
+                try await node.plugins.withAgent(node.options(api)) { agent in
                     let add = try node.plugins.run("ADD", node.pod)
                     #expect(add.status == 0, "\(add.output)")
-                    try await node.expect(nil)
+                    try node.pod.expect(redirected: false)
                     Self.set(api, Self.sidecar)
-                    try await node.expect(.nft)
+                    try node.expect(.nft, from: agent)
                     Self.set(api, Self.sidecar, ["swerve.dev/mode": "ebpf"])
-                    try await node.expect(.ebpf)
+                    try node.expect(.ebpf, from: agent)
                     Self.set(api, Self.sidecar, ["swerve.dev/mode": "legacy"])
-                    try await node.expect(.legacy)
+                    try node.expect(.legacy, from: agent)
                     Self.set(api, Self.sidecar, ["flomesh.io/sidecar-injection": "disabled"])
-                    try await node.expect(nil)
+                    try node.expect(nil, from: agent)
                     Self.set(api, Self.sidecar)
-                    try await node.expect(.nft)
+                    try node.expect(.nft, from: agent)
                     api.setNamespace("shop")
-                    try await node.expect(nil)
+                    try node.expect(nil, from: agent)
                     #expect(try node.plugins.run("DEL", node.pod).status == 0)
                 }
                 await api.stop()
@@ -95,32 +93,56 @@ import Testing
                 Self.set(api, Self.sidecar)
                 try await node.plugins.withAgent(node.options(api)) { agent in
                     #expect(try node.plugins.run("ADD", node.pod).status == 0)
-                    try await node.expect(.nft)
+                    try node.pod.expect(redirected: true)
                     await api.stop()
                     #expect(try agent.line(containing: "cannot be reached") != nil)
-                    try await node.expect(.nft)
+                    try node.pod.expect(redirected: true)
                     #expect(try node.plugins.run("ADD", node.pod).status == 0)
                 }
                 // The next agent has never heard of it, and knows the record.
                 try await node.plugins.withAgent(node.options(api)) { agent in
                     let failures = "swerve_kubernetes_failures_total{resource=\"pods\"}"
                     try await waitUntil { try node.plugins.metric(failures) ?? 0 > 0 }
-                    try await node.expect(.nft)
+                    try node.pod.expect(redirected: true)
                     #expect(try node.plugins.ask("GET", "/readyz").status == 200)
                     let error = try node.plugins.run("ADD", node.pod).error()
                     #expect(error.code == 11)
                     #expect(error.message.contains("is not known"), "\(error)")
                     #expect(error.details.contains("swerve.dev/mode"), "\(error)")
-                    try await node.expect(.nft)
+                    try node.pod.expect(redirected: true)
                     let own = ["swerve.dev/mode": "legacy"]
                     #expect(try node.plugins.run("ADD", node.pod, own).status == 0)
-                    try await node.expect(.legacy)
+                    try node.pod.expect(redirected: true)
                     let again = try await TestAPIServer.start(node.authority, after: api)
-                    #expect(try agent.line(containing: "answers again") != nil)
-                    try await node.expect(.nft)
+                    try node.expect(.nft, from: agent)
                     #expect(try node.plugins.run("DEL", node.pod).status == 0)
                     await again.stop()
                 }
+            }
+        }
+    }
+
+    @Test func `a pod in kubelet's cgroup can have ebpf where that goes by cgroups`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with(below: KernelVersion(5, 4)) { engine in
+                let plugins = try PluginNode(engine)
+                let kubepods = engine.cgroup.child("kubepods")
+                let own = kubepods.child("pod0c21-7")
+                for cgroup in [kubepods, own] {
+                    try cgroup.create()
+                    try cgroup.makeThreaded()
+                }
+                let pod = try engine.pod.living(in: own)
+                try await plugins.withAgent(["--max-features", "5.4"]) { _ in
+                    let add = try plugins.run("ADD", pod, ["swerve.dev/mode": "ebpf"])
+                    #expect(add.status == 0, "\(add.output)")
+                    let pods = try plugins.ask("GET", "/v1/pods").text
+                    #expect(pods.contains("kubepods/pod0c21-7"), "\(pods)")
+                    try pod.expect(redirected: true)
+                    #expect(try plugins.run("DEL", pod).status == 0)
+                    try pod.expect(redirected: false)
+                }
+                try own.remove()
             }
         }
     }

@@ -22,13 +22,15 @@ struct PluginNode {
         network = try TestNetwork()
     }
 
-    func agent(_ options: [String] = []) throws -> RunningProgram {
+    func agent(
+        _ options: [String] = [], through wrapper: [String] = []
+    ) throws -> RunningProgram {
         let agent = try RunningProgram(
             "swerved",
             [
                 "--state-dir", node.state, "--pins", node.pins, "--cgroup-root", node.cgroup.path,
                 "--period", "0.5",
-            ] + options, joiningErrors: true)
+            ] + options, joiningErrors: true, through: wrapper)
         #expect(try agent.line(containing: "recovered") != nil)
         return agent
     }

@@ -90,6 +90,16 @@ import Testing
         }
     }
 
+    @Test func `an event that comes byte by byte is one event`() async throws {
+        try await Follower.withServer { follower, server, _ in
+            server.fail("pods", .slow)
+            try await waitUntil { follower.names == ["db", "slow", "web"] }
+            server.setPod("new", in: "shop", uid: "3")
+            try await waitUntil { follower.names == ["db", "new", "slow", "web"] }
+            #expect(follower.reflector.status.failures == 0)
+        }
+    }
+
     @Test func `a watch that has come to its end is no failure`() async throws {
         var limits = Follower.limits
         limits.watch = .seconds(1)

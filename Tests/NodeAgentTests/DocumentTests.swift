@@ -257,7 +257,9 @@ private final class Exercise {
     }
 
     private func askOfTheNode(_ agent: TestAgent) async throws {
-        for path in ["/v1/probe", "/v1/events", "/metrics", "/healthz", "/readyz"] {
+        for path in [
+            "/v1/probe", "/v1/version", "/v1/events", "/metrics", "/healthz", "/readyz",
+        ] {
             try await expect(200, "GET", path, of: agent)
         }
         try await expect(400, "GET", "/v1/events?follow=maybe", of: agent)

@@ -36,6 +36,9 @@ extension AgentAPI {
                 in: api.keeper.cluster)
             return Answer(200, text: text, type: MetricsText.type)
         },
+        Route("GET", "/v1/version") { (_, _) async throws(AgentRefusal) in
+            Answer(json: Product.json)
+        },
         Route("GET", "/healthz") { (_, _) async throws(AgentRefusal) in
             Answer(200, text: "ok\n")
         },

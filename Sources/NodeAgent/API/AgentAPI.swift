@@ -49,6 +49,12 @@ package struct AgentAPI: Sendable {
             answer = Answer(error)
         }
         metrics.noteRequest(route.method, route.path, answer.status)
+        logger.debug(
+            "answered",
+            metadata: [
+                "request": "\(request.method) \(request.path)", "status": "\(answer.status)",
+                "pid": "\(request.peer.pid)",
+            ])
         return answer
     }
 
