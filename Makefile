@@ -65,13 +65,13 @@ bench: deps-bench bpf ## what redirection costs, everything, twenty minutes (roo
 bench-micro: deps bpf ## what compiling and judging cost, held to the ratios in Benchmarks/Thresholds
 	$(Q)cd Benchmarks && swift package --disable-sandbox benchmark thresholds check --no-progress $(BENCH_ARGS)
 
-bench-start: deps-test bpf ## how long a runtime waits for the plugin to start and end (release build)
+bench-start: deps-bench bpf ## how long a runtime waits for the plugin to start and end (release build)
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni
 	$(Q).build/release/swerve bench start .build/release/swerve-cni /usr/lib/cni/portmap \
 		/usr/lib/cni/loopback $(BENCH_ARGS)
 
-bench-cni: deps-test bpf ## how long ADD and DEL take, beside iptables-restore (root, release build)
+bench-cni: deps-bench bpf ## how long ADD and DEL take, beside iptables-restore (root, release build)
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerved
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve-cni

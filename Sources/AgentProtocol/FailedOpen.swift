@@ -33,8 +33,8 @@ package struct FailedOpen: Hashable, Sendable {
         attachment.container + "@" + attachment.interface
     }
 
-    /// What a delete adds to the name.
-    package static let deleted = "@deleted"
+    /// What a delete adds to the name; no interface has a colon in its name, and no container.
+    package static let deleted = ":deleted"
 
     /// Where they are: `failed-open`, in the directory of the agent's socket.
     package static func directory(besides socket: String) -> String {

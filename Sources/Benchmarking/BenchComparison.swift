@@ -9,22 +9,33 @@ package struct BenchComparison: Sendable {
 
         /// Whether the intervals, each wider by this fraction at either end, have a value in common.
         package func agrees(within slack: Double) -> Bool {
+            guard let (one, other) = intervals else { return true }
             let (low, high) = (1 - slack, 1 + slack)
-            return first.lowest * low <= second.highest * high
-                && second.lowest * low <= first.highest * high
+            return one.lowerBound * low <= other.upperBound * high
+                && other.lowerBound * low <= one.upperBound * high
+        }
+
+        /// `nil` where one was a single round, which says nothing of its spread.
+        fileprivate var intervals: (ClosedRange<Double>, ClosedRange<Double>)? {
+            guard let one = first.interval, let other = second.interval else { return nil }
+            return (one, other)
         }
     }
 
     package let pairs: [Pair]
+    /// What was measured in a single round of one of them, so that it cannot be compared.
+    package let singles: [String]
     /// What one of the runs has a ratio of, and the other has not.
     package let unpaired: [String]
 
     package init(_ first: BenchReport, _ second: BenchReport) {
         let (ones, others) = (first.ratios, second.ratios)
-        pairs = ones.keys.sorted().compactMap { what in
+        let all = ones.keys.sorted().compactMap { what -> Pair? in
             guard let one = ones[what], let other = others[what] else { return nil }
             return Pair(what: what, first: one, second: other)
         }
+        pairs = all.filter { $0.intervals != nil }
+        singles = all.filter { $0.intervals == nil }.map(\.what)
         unpaired = Set(ones.keys).symmetricDifference(others.keys).sorted()
     }
 
@@ -42,6 +53,7 @@ package struct BenchComparison: Sendable {
         if !unpaired.isEmpty {
             parts.append("in one run alone: " + unpaired.joined(separator: "; "))
         }
+        if !singles.isEmpty { parts.append("of a single round, not compared: \(singles.count)") }
         parts.append(
             "\(pairs.count - apart.count) of \(pairs.count) ratios agree within their intervals"
                 + (slack > 0 ? ", each \((slack * 100).short) % wider at either end" : "")
@@ -52,8 +64,10 @@ package struct BenchComparison: Sendable {
 }
 
 extension Ratio {
-    fileprivate var lowest: Double { low ?? median }
-    fileprivate var highest: Double { high ?? median }
+    fileprivate var interval: ClosedRange<Double>? {
+        guard let low, let high, low <= high else { return nil }
+        return low...high
+    }
 }
 
 extension BenchReport {

@@ -39,10 +39,10 @@ package struct PluginBench: Sendable {
     private let counts: [Int]
     private let rounds: Int
     private let seed: UInt64
-    private let pins: String
+    private let pins: Directory
     private let programs: Programs
 
-    /// `pins`: a directory in bpffs that nobody uses, for the agents.
+    /// `pins`: a directory in bpffs, in which the agents have one.
     package init(
         _ subjects: [Subject], counts: [Int], rounds: Int, seed: UInt64, pins: String,
         _ programs: Programs
@@ -51,7 +51,8 @@ package struct PluginBench: Sendable {
         self.counts = counts.sorted()
         self.rounds = rounds
         self.seed = seed
-        self.pins = pins
+        // Never what the caller names: that may be anything, and this is removed.
+        self.pins = Directory(path: pins).child("swerve-bench")
         self.programs = programs
     }
 
@@ -83,14 +84,14 @@ package struct PluginBench: Sendable {
     package func run(progress: @escaping @Sendable (BenchProgress) -> Void) async throws -> [Row] {
         _ = try? OpenFiles.raiseLimit()
         // A run that was killed may have left some.
-        try Directory(path: pins).removeTree()
-        defer { try? Directory(path: pins).removeTree() }
+        try pins.removeTree()
+        defer { try? pins.removeTree() }
         return try await Lab.guarded(.run, by: LabConfiguration.ownExecutable) { identity in
-            try Directory(path: pins).create()
+            try pins.create()
             var nodes: [PluginNode] = []
             for (number, subject) in subjects.enumerated() {
                 progress(BenchProgress("starting agents", "\(subject)"))
-                nodes.append(try PluginNode(subject, number, identity, pins: pins, programs))
+                nodes.append(try PluginNode(subject, number, identity, pins, programs))
             }
             var random = SplitMix64(seed: seed)
             var rows: [Row] = []
@@ -120,6 +121,8 @@ package struct PluginBench: Sendable {
                 times[index].add.add(add)
                 times[index].delete.add(delete)
             }
+            // Or the kernel would take a subject's pod apart during the next one's turn.
+            for index in nodes.indices { try nodes[index].release() }
         }
         return try zip(nodes, times).map { node, times in
             Row(
@@ -130,9 +133,11 @@ package struct PluginBench: Sendable {
 
     /// Rows as tables in Markdown; ratios are to the first subject's of the same rounds.
     package func markdown(_ rows: [Row]) -> String {
+        let name = worst == 100 ? "max" : "p\(worst.short)"
         var lines = [
-            "| | pods | ADD p50, ms | p99, ms | to \(subjects[0]) | DEL p50, ms | p99, ms "
-                + "| to \(subjects[0]) | agent, MiB |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| | pods | ADD p50, ms | \(name), ms | to \(subjects[0]) | DEL p50, ms "
+                + "| \(name), ms | to \(subjects[0]) | agent, MiB |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
         for row in rows {
             let base = rows.first { $0.pods == row.pods && $0.subject == subjects[0] }
@@ -144,9 +149,12 @@ package struct PluginBench: Sendable {
         return lines.joined(separator: "\n") + growth(rows).map { "\n" + $0 }.joined()
     }
 
+    /// The percentile beside the median: of a few rounds, the 99th is but another name of the worst.
+    private var worst: Double { rounds < 1000 ? 100 : 99 }
+
     private func cells(_ times: Times, to base: Times?) -> String {
         let ratio = base.flatMap { Ratio(times.milliseconds, to: $0.milliseconds, seed: seed) }
-        let percentiles = [50.0, 99].map { percentile in
+        let percentiles = [50, worst].map { percentile in
             ((times.latencies.microseconds(atPercentile: percentile) ?? .nan) / 1000).short
         }
         return (percentiles + [ratio?.text ?? "-"]).joined(separator: " | ")

@@ -17,9 +17,11 @@ struct PluginNode {
     /// Those that stay, and how many there ever were.
     private var pods: [NetworkNamespace] = []
     private var made = 0
+    /// The one that was measured last.
+    private var measured: Pod?
 
     init(
-        _ subject: PluginBench.Subject, _ number: Int, _ identity: LabIdentity, pins: String,
+        _ subject: PluginBench.Subject, _ number: Int, _ identity: LabIdentity, _ pins: Directory,
         _ programs: PluginBench.Programs
     ) throws {
         self.subject = subject
@@ -29,18 +31,19 @@ struct PluginNode {
         try Directory(path: directory).create()
         outside = try NetworkNamespace.create()
         if case .plugin = subject {
-            agent = try startAgent(try identity.cgroup().child("\(number)"), "\(pins)/\(number)")
+            agent = try startAgent(
+                try identity.cgroup().child("\(number)"), pins.child("\(number)"))
         }
     }
 
     private var socket: String { directory + "/agent.sock" }
 
-    private func startAgent(_ cgroup: Cgroup, _ pins: String) throws -> ChildProcess {
+    private func startAgent(_ cgroup: Cgroup, _ pins: Directory) throws -> ChildProcess {
         for made in [cgroup, cgroup.child("node"), cgroup.child("agent")] { try made.create() }
         let nothing = try OwnedDescriptor.open("/dev/null")
         let log = try OwnedDescriptor.open(directory + "/log", .replace)
         var birth = ChildProcess.Birth([
-            programs.agent, "--state-dir", directory, "--pins", pins, "--cgroup-root",
+            programs.agent, "--state-dir", directory, "--pins", pins.path, "--cgroup-root",
             cgroup.child("node").path,
         ])
         birth.cgroup = cgroup.child("agent")
@@ -78,9 +81,26 @@ struct PluginNode {
     }
 
     /// Adds a pod and deletes it, and returns how long each took, in nanoseconds.
+    ///
+    /// Its namespace stays until ``release()``.
     mutating func measure() throws -> (add: UInt64, delete: UInt64) {
         let pod = try makePod()
+        measured = pod
         return (try change("ADD", pod), try change("DEL", pod))
+    }
+
+    /// Lets go of the pod that was measured, and waits until the kernel has taken it apart.
+    mutating func release() throws {
+        guard let name = measured.map({ "pod\($0.number)" }) else { return }
+        measured = nil
+        var links = try RouteNetlink.open(in: outside)
+        let deadline = ContinuousClock.now + .seconds(60)
+        while (try? links.index(of: name)) != nil {
+            guard ContinuousClock.now < deadline else {
+                throw PluginBench.Failure(what: name, said: "somebody still holds its namespace")
+            }
+            pause(.milliseconds(5))
+        }
     }
 
     private struct Pod {
@@ -100,12 +120,10 @@ struct PluginNode {
         return Pod(number: made, namespace: namespace, address: address)
     }
 
+    /// Returns how long the programs ran, in nanoseconds.
     private func change(_ command: String, _ pod: Pod) throws -> UInt64 {
-        let start: UInt64
         switch subject {
-        case .plugin:
-            start = monotonicNanoseconds()
-            try run(command, pod)
+        case .plugin: return try run(command, pod)
         case .restore(let tool):
             let texts = try RestoreText(Preset.fsm.plan(ownAddresses: [pod.address]))
                 .files(command == "DEL")
@@ -114,20 +132,19 @@ struct PluginNode {
                 try OwnedDescriptor.open(path, .replace).write(text)
                 return (tool.program(family), path)
             }
-            start = monotonicNanoseconds()
-            for (program, path) in files {
-                let input = try OwnedDescriptor.open(path)
-                try run([program, "--noflush"], input.rawValue, in: pod.namespace)
+            return try files.reduce(0) { sum, file in
+                let input = try OwnedDescriptor.open(file.1)
+                return sum
+                    + (try run([file.0, "--noflush"], input.rawValue, in: pod.namespace))
             }
         }
-        return monotonicNanoseconds() - start
     }
 }
 
 // MARK: - Programs
 
 extension PluginNode {
-    private func run(_ command: String, _ pod: Pod?) throws {
+    private func run(_ command: String, _ pod: Pod?) throws -> UInt64 {
         let path = directory + "/input"
         try OwnedDescriptor.open(path, .replace).write(input(command, pod))
         let own = try ProcessIdentity.current().pid
@@ -140,7 +157,7 @@ extension PluginNode {
             ]
         }
         let input = try OwnedDescriptor.open(path)
-        try run([programs.plugin], input.rawValue, variables)
+        return try run([programs.plugin], input.rawValue, variables)
     }
 
     private func input(_ command: String, _ pod: Pod?) -> String {
@@ -155,11 +172,11 @@ extension PluginNode {
             """
     }
 
-    /// Runs a program to its end, which must be a good one.
+    /// Runs a program to its end, which must be a good one; returns how long it took, in nanoseconds.
     private func run(
         _ words: [String], _ input: CInt, _ variables: [String] = [],
         in namespace: NetworkNamespace? = nil
-    ) throws {
+    ) throws -> UInt64 {
         let path = directory + "/output"
         let output = try OwnedDescriptor.open(path, .replace)
         var birth = ChildProcess.Birth(words)
@@ -168,11 +185,14 @@ extension PluginNode {
         birth.input = input
         birth.output = output.rawValue
         birth.error = output.rawValue
+        let start = monotonicNanoseconds()
         let status = try ChildProcess.start(birth).waitForExit()
+        let duration = monotonicNanoseconds() - start
         guard status == 0 else {
             throw PluginBench.Failure(
                 what: words.joined(separator: " "), said: try readFile(path))
         }
+        return duration
     }
 }
 

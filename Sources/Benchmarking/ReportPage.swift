@@ -4,7 +4,7 @@ internal import RedirectionModel
 
 /// A report as one page that needs nothing else: no script, no style sheet, no picture from anywhere.
 package struct ReportPage {
-    private let report: BenchReport
+    let report: BenchReport
 
     package init(_ report: BenchReport) { self.report = report }
 
@@ -24,6 +24,7 @@ package struct ReportPage {
         <h1>What redirection costs</h1>
         \(introduction)
         \(machine)
+        \(overview)
         \(report.scenarios.map(section).joined(separator: "\n"))
         \(programs)
         \(report.tables.map(section).joined(separator: "\n"))
@@ -117,7 +118,7 @@ package struct ReportPage {
         }
         return """
             <section>
-            <h2>\(name.escaped)</h2>
+            <h2 id="\(Self.anchor(name))">\(name.escaped)</h2>
             <p>\(first.scenario.explanation)</p>
             <div class="plots">
             \(plots.joined(separator: "\n"))
@@ -136,7 +137,7 @@ package struct ReportPage {
         }
         return """
             <section>
-            <h2>\(table.title.escaped)</h2>
+            <h2 id="\(Self.anchor(table.title))">\(table.title.escaped)</h2>
             <p>\(table.explanation.escaped)</p>
             <table>
             <tr>\(table.columns.map { "<th>\($0.escaped)</th>" }.joined())</tr>
@@ -195,6 +196,7 @@ extension ReportPage {
     private static let style = """
         body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
           color: #222; background: #fff; }
+        a { color: inherit; }
         h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
         table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
         th, td { padding: .2rem .7rem; border-bottom: 1px solid #e5e5e5; text-align: right; }
@@ -232,7 +234,18 @@ extension Scenario {
                     + "again: what a busy client does to the kernel's tables."
             case .dns: "Name lookups over UDP, each from a new socket, answered by the sidecar."
             }
-        return way + " " + what
+        return [way, place, what].compactMap(\.self).joined(separator: " ")
+    }
+
+    /// Where it is otherwise than in most.
+    private var place: String? {
+        let words = [
+            family == .ipv6 ? "Over IPv6." : nil,
+            topology == .across
+                ? "The other end is in a pod of another node, two routers away." : nil,
+        ]
+        let said = words.compactMap(\.self)
+        return said.isEmpty ? nil : said.joined(separator: " ")
     }
 }
 

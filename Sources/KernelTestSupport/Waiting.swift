@@ -3,11 +3,12 @@
 internal import LinuxKernel
 internal import SystemPackage
 
-/// Waits for a condition, for as long as a minute.
+/// Waits for a condition, for as long as two minutes.
 package func waitUntil(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<6000 {
+    let deadline = ContinuousClock.now + .seconds(120)
+    repeat {
         if try await condition() { return }
         try await Task.sleep(for: .milliseconds(10))
-    }
+    } while ContinuousClock.now < deadline
     throw KernelError("wait for a condition", .timedOut)
 }

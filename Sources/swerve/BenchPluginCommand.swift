@@ -27,8 +27,9 @@ struct BenchPluginCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A directory in bpffs that nobody uses, and is removed.", valueName: "directory"))
-    var pins = "/sys/fs/bpf/swerve-bench"
+            "A directory in bpffs; in it, swerve-bench is made and removed.",
+            valueName: "directory"))
+    var pins = "/sys/fs/bpf"
 
     @Option(help: ArgumentHelp("The plugin (default: beside this program).", valueName: "file"))
     var plugin: String?

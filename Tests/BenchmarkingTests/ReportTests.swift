@@ -125,7 +125,11 @@ struct ReportTests {
         for outside in ["<script", "<link", "src=", "url(", "http"] {
             #expect(!page.contains(outside), "\(outside)")
         }
-        #expect(page.components(of: "<section>") == 4)
+        // At a glance, three scenarios, the programs.
+        #expect(page.components(of: "<section>") == 5)
+        #expect(page.contains("<a href=\"#bulk-inbound\">"))
+        #expect(page.contains("<h2 id=\"bulk-inbound\">"))
+        #expect(page.contains("<td>1.50 (1.50-1.50)</td>"))
         // Connect: three ratios and a distribution; bulk: two ratios; churn: three and a course.
         #expect(page.components(of: "<svg") == 10)
         #expect(page.components(of: "<svg") == page.components(of: "</svg>"))
@@ -170,12 +174,15 @@ struct ReportTests {
             report.tables = [table]
             return report
         }
-        let first = try report([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], [3])
-        let second = try report([1.15, 1.2, 1.3], [2.3, 2.4, 2.5])
+        let first = try report([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], [3], [4])
+        let second = try report([1.15, 1.2, 1.3], [2.3, 2.4, 2.5], [5])
         let comparison = BenchComparison(first, second)
         #expect(comparison.disagreeing(within: 0).map(\.what) == ["T, 1"])
         #expect(comparison.disagreeing(within: 0.05).isEmpty)
-        #expect(comparison.unpaired == ["T, 2"])
+        #expect(comparison.unpaired == ["T, 3"])
+        // A single round has no interval, and another run may have another value.
+        #expect(
+            comparison.singles.contains("T, 2") && !comparison.pairs.map(\.what).contains("T, 2"))
         let text = comparison.text(within: 0)
         #expect(text.contains("| T, 1  | 2.10 (2.00-2.20) | 2.40 (2.30-2.50) |"), "\(text)")
         #expect(text.contains("ratios agree within their intervals; "), "\(text)")

@@ -28,15 +28,20 @@ import Testing
                 let crowd = try Crowd(node, Self.count)
                 let agents = KilledAgents(node)
                 try await agents.during {
-                    try await crowd.come()
-                    try await crowd.go(keeping: Self.count / 2)
-                    try await crowd.come()
+                    // However fast this machine is, until agents have been killed by it.
+                    for _ in 0..<50 {
+                        try await crowd.come()
+                        try await crowd.go(keeping: Self.count / 2)
+                        try await crowd.come()
+                        if agents.killed > 2 { break }
+                    }
                 }
                 print("\(Self.count) pods, \(agents.killed) agents killed")
                 #expect(agents.killed > 2)
                 let agent = try await agents.start()
                 for pod in crowd.present { try pod.expect(redirected: true) }
-                #expect(try await crowd.known() == Set(crowd.names))
+                // Whose ADD was cut short is known until a look finds that its namespace is gone.
+                try await waitUntil { try await crowd.known() == Set(crowd.names) }
                 try await crowd.go(keeping: 0)
                 try await waitUntil { try await crowd.known().isEmpty }
                 try agent.stop()
@@ -62,9 +67,11 @@ import Testing
                 }
                 let text = costs.map { "\($0)" }.joined(separator: "; ")
                 print("\(Self.count) pods at a time: \(text)")
-                // The first ones bring what every agent has.
-                #expect(costs[3].files <= costs[1].files, "\(text)")
-                #expect(costs[3].threads <= costs[1].threads, "\(text)")
+                // The first ones bring what every agent has. A thread more may be idle, or a
+                // file open, at any moment; what every pod left would be two for each by now.
+                let slack = max(Self.count / 2, 8)
+                #expect(costs[3].files < costs[1].files + slack, "\(text)")
+                #expect(costs[3].threads < costs[1].threads + slack, "\(text)")
                 let growth = costs[3].kibibytes - costs[1].kibibytes
                 #expect(growth < 8 * Self.count + 1024, "\(text)")
                 try agent.stop()
@@ -146,10 +153,12 @@ private final class KilledAgents: Sendable {
     }
 
     private func kill(until isOver: @Sendable () -> Bool) async throws {
+        var pauses: [Int] = []
         while !isOver() {
             let agent = try await start()
             // Some in the middle of recovery, others when they have got something done.
-            try await Task.sleep(for: .milliseconds([0, 500, 5000].randomElement() ?? 0))
+            if pauses.isEmpty { pauses = [0, 500, 5000].shuffled() }
+            try await Task.sleep(for: .milliseconds(pauses.removeLast()))
             try await Task.sleep(for: .milliseconds(Int.random(in: 0...500)))
             try agent.stop()
             count.withLock { $0 += 1 }

@@ -42,7 +42,10 @@ final class Containerd: Sendable {
             [tools + "/python", RuntimeNode.rig("cri.py"), directory + "/containerd.sock"],
             ["PYTHONPATH": tools], in: node.cgroup.child("node"))
         try node.makeImage()
-        try await waitUntil { try ctr("version").status == 0 }
+        try await waitUntil {
+            try #require(try process.program != nil, "containerd has ended")
+            return try ctr("version").status == 0
+        }
         for namespace in ["k8s.io", "default"] {
             let load = try ctr(
                 "-n", namespace, "images", "import", "--snapshotter", "native",

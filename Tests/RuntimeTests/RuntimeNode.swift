@@ -45,12 +45,20 @@ struct RuntimeNode {
             try await body(node)
         } catch {
             // Thrown on, it would be told without its words.
-            Issue.record("\(error)")
+            Issue.record("\(error)\n\(lastWords(in: directory))")
         }
         try home.add(0)
         #expect(try keeper.finish() == 0)
         #expect(!FileManager.default.fileExists(atPath: cgroup.path))
         #expect(!FileManager.default.fileExists(atPath: directory))
+    }
+
+    /// What those who run there have said last, which goes with the node.
+    private static func lastWords(in directory: String) -> String {
+        ["containerd.log", "agent.log", "calls"].map { name in
+            let lines = ((try? readFile("\(directory)/\(name)")) ?? "").split(separator: "\n")
+            return "--- \(name)\n" + lines.suffix(50).joined(separator: "\n")
+        }.joined(separator: "\n")
     }
 
     private init(_ directory: String, _ cgroup: Cgroup) throws {

@@ -53,7 +53,11 @@ struct FailedOpenPods: Sendable {
     /// Whether nothing has to be done for the pod any more.
     private func isDone(_ name: String, _ keeper: PodKeeper) async -> Bool {
         do {
-            guard let text = try directory.read(name) else { return true }
+            guard let text = try directory.read(name) else {
+                // Deleted since it was counted.
+                remove(name + FailedOpen.deleted)
+                return true
+            }
             let pod = try FailedOpen(JSON(parsing: text)).request
             do throws(AgentRefusal) {
                 let answer = try await keeper.add(pod)
