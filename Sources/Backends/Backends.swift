@@ -21,10 +21,14 @@ package enum Backends {
     package static let lockFile = XTables.lockFile
 
     /// What this kernel has of each mechanism below a ceiling, in order of preference.
-    package static func assess(below ceiling: FeatureCeiling = .none) -> [Assessment] {
+    ///
+    /// eBPF's programs would be attached to `node`; without it, to the top of the hierarchy.
+    package static func assess(
+        attachingTo node: Cgroup? = nil, below ceiling: FeatureCeiling = .none
+    ) -> [Assessment] {
         built.map { mechanism in
             switch mechanism {
-            case .ebpf: EBPFBackend.assess(below: ceiling)
+            case .ebpf: EBPFBackend.assess(attachingTo: node, below: ceiling)
             case .nft: IPTablesBackend.assess(.nft, below: ceiling)
             case .legacy: IPTablesBackend.assess(.legacy, below: ceiling)
             }
@@ -61,12 +65,12 @@ package enum Backends {
     /// `inbound` is how eBPF would take inbound connections.
     package static func choose(
         _ wish: Wish, for plan: RedirectionPlan? = nil, in workload: Workload? = nil,
-        inbound: InboundMethod, below ceiling: FeatureCeiling = .none,
-        beside others: [ForeignHook] = []
+        attachingTo node: Cgroup? = nil, inbound: InboundMethod,
+        below ceiling: FeatureCeiling = .none, beside others: [ForeignHook] = []
     ) throws -> Choice {
         let version = KernelVersion(release: try kernelRelease()) ?? KernelVersion(0, 0)
         var choice = try RedirectionEngine.choose(
-            wish, among: assess(below: ceiling),
+            wish, among: assess(attachingTo: node, below: ceiling),
             on: ceiling.version.map { min($0, version) } ?? version, beside: others
         ) { mechanism in
             refusal(of: plan, in: workload, by: mechanism, below: ceiling)

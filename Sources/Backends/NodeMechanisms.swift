@@ -27,8 +27,8 @@ package actor NodeMechanisms: MechanismSource {
             let others = Backends.others(around: workload, attachingTo: node.cgroup)
             let choose = { [inbound, node] (wish: Wish) throws -> Choice in
                 try Backends.choose(
-                    wish, for: plan, in: workload, inbound: inbound, below: node.features,
-                    beside: others)
+                    wish, for: plan, in: workload, attachingTo: node.cgroup, inbound: inbound,
+                    below: node.features, beside: others)
             }
             let choice = try choose(wish)
             guard wish == .automatic, choice.mechanism == .ebpf,

@@ -11,18 +11,37 @@ package struct Cgroup: Hashable, Sendable {
 
     /// The root of the cgroup2 hierarchy, wherever it is mounted.
     ///
-    /// On hybrid systems that is `/sys/fs/cgroup/unified`, so it is looked up, never assumed.
+    /// On hybrid systems that is `/sys/fs/cgroup/unified`, so it is looked up, never assumed. In a
+    /// cgroup namespace it is the namespace's, whatever else of the hierarchy is mounted.
     package static func root() throws(KernelError) -> Cgroup {
-        let mounts = try readFile("/proc/self/mountinfo")
-        for line in mounts.split(separator: "\n") {
-            // proc(5): … (5) mount point … "-" filesystem type …
+        guard let root = try mounts().first(where: { $0.root == "/" }) else {
+            throw KernelError("find cgroup2 in /proc/self/mountinfo", .noSuchFileOrDirectory)
+        }
+        return Cgroup(path: root.point)
+    }
+
+    /// The highest that can be reached above it, or itself: where it is mounted.
+    ///
+    /// In a container the node's hierarchy may be mounted beside the container's own.
+    package func top() throws(KernelError) -> Cgroup {
+        let mounts = try Self.mounts().map(\.point)
+            .filter { path == $0 || path.hasPrefix($0 == "/" ? $0 : $0 + "/") }
+        guard let point = mounts.max(by: { $0.utf8.count < $1.utf8.count }) else {
+            return try .root()
+        }
+        return Cgroup(path: point)
+    }
+
+    /// Where cgroup2 is mounted, and which cgroup as seen from our own namespace.
+    private static func mounts() throws(KernelError) -> [(root: Substring, point: String)] {
+        try readFile("/proc/self/mountinfo").split(separator: "\n").compactMap { line in
+            // proc(5): … (4) root, (5) mount point … "-" filesystem type …
             let fields = line.split(separator: " ")
             guard let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count,
-                fields[dash + 1] == "cgroup2", fields.count > 4, fields[3] == "/"
-            else { continue }
-            return Cgroup(path: String(fields[4]))
+                fields[dash + 1] == "cgroup2", fields.count > 4
+            else { return nil }
+            return (fields[3], String(fields[4]))
         }
-        throw KernelError("find cgroup2 in /proc/self/mountinfo", .noSuchFileOrDirectory)
     }
 
     /// The one our own process lives in.
@@ -57,7 +76,7 @@ package struct Cgroup: Hashable, Sendable {
     /// Whether `other` is this one or below it, by whatever paths they are called.
     package func holds(_ other: Cgroup) throws(KernelError) -> Bool {
         let id = try id()
-        let root = try Cgroup.root().path
+        let root = try other.top().path
         var path = other.path
         while try Cgroup(path: path).id() != id {
             guard path.count > root.count, let end = path.lastIndex(of: "/") else { return false }

@@ -6,20 +6,25 @@ extension Cgroup {
     /// Makes a cgroup with a name nobody has used, for what must not meet anything else.
     ///
     /// The name says whose it is, so that what its owner leaves when it is killed can be told
-    /// from what is in use.
-    package static func createUnique(prefix: String) throws(KernelError) -> Cgroup {
+    /// from what is in use. It is directly below `parent`; without one, below the root.
+    package static func createUnique(
+        prefix: String, below parent: Cgroup? = nil
+    ) throws(KernelError) -> Cgroup {
         let owner = try ProcessIdentity.current()
         let namespace = try ProcessIdentity.currentPidNamespace()
         let number = UInt64.random(in: 0 ... .max)
         let name = "\(prefix)-\(namespace).\(owner.pid).\(owner.startTime).\(number)"
-        let cgroup = try root().child(name)
+        let parent = if let parent { parent } else { try root() }
+        let cgroup = parent.child(name)
         try cgroup.create()
         return cgroup
     }
 
     /// Removes the empty cgroups that `createUnique` made for processes that are gone.
-    package static func sweep(prefix: String) throws(KernelError) {
-        let root = try root()
+    package static func sweep(
+        prefix: String, below parent: Cgroup? = nil
+    ) throws(KernelError) {
+        let root = if let parent { parent } else { try root() }
         let here = try ProcessIdentity.currentPidNamespace()
         let names = (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? []
         for name in names where name.hasPrefix(prefix + "-") {

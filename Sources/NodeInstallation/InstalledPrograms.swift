@@ -16,6 +16,7 @@ package struct InstalledPrograms: Sendable {
                 .reduce(into: "") { $0 += "/" + $1 })
     }
 
+    package var command: String { directory + "/swerve" }
     package var agent: String { directory + "/swerved" }
 
     /// Beside the others in a build and in the image, in `libexec` where `make install` has been.

@@ -19,17 +19,34 @@ package struct SystemdUnit: Sendable {
     package var path: String { directory + "/" + Self.name }
     private var link: String { directory + "/multi-user.target.wants/" + Self.name }
 
-    /// The unit of an agent with these words.
-    package static func text(_ command: [String]) throws(NodeInstallationError) -> String {
-        for word in command
+    /// The unit of an agent with these words, for which `waiting` waits after its start.
+    package static func text(
+        _ command: [String], waiting: [String]
+    ) throws(NodeInstallationError) -> String {
+        let words = command + waiting
+        for word in words
         where word.contains(where: { $0.isWhitespace || "\"'\\%$".contains($0) }) {
             throw .unit("\(word): a unit needs a path without blanks, quotes, % and $")
         }
+        let isHome = words.contains(where: Self.isHome)
         return DeployFile.unit.text.split(separator: "\n", omittingEmptySubsequences: false)
             .map { line in
-                line.hasPrefix("ExecStart=")
-                    ? "ExecStart=" + command.joined(separator: " ") : "\(line)"
+                if line.hasPrefix("ExecStart=") {
+                    "ExecStart=" + command.joined(separator: " ")
+                } else if line.hasPrefix("ExecStartPost=-") {
+                    "ExecStartPost=-" + waiting.joined(separator: " ")
+                } else if isHome, line == "ProtectHome=yes" {
+                    "ProtectHome=read-only"
+                } else {
+                    "\(line)"
+                }
             }.joined(separator: "\n")
+    }
+
+    /// Whether a program or an option's file is in what `ProtectHome=yes` hides, systemd.exec(5).
+    private static func isHome(_ word: String) -> Bool {
+        let path = word.drop { $0 != "/" }
+        return ["/home/", "/root/", "/run/user/"].contains { path.hasPrefix($0) }
     }
 
     /// Fails where ``install(_:)`` would; changes nothing.
@@ -47,8 +64,9 @@ package struct SystemdUnit: Sendable {
     /// Writes and enables it; says whether anything changed.
     package func install(_ text: String) throws(NodeInstallationError) -> Bool {
         try check()
-        let isSame = (try? readFile(path)) == text && isEnabled
-        if isSame { return false }
+        let old = try? readFile(path)
+        let wasEnabled = isEnabled
+        if old == text, wasEnabled { return false }
         do {
             try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
             try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: path)
@@ -59,9 +77,25 @@ package struct SystemdUnit: Sendable {
                 try FileManager.default.createSymbolicLink(
                     atPath: link, withDestinationPath: "../" + Self.name)
             }
-        } catch { throw .unit("cannot write \(path): \(error)") }
+        } catch {
+            undo(to: old, wasEnabled)
+            throw .unit("cannot write \(path): \(error)")
+        }
         return true
     }
+
+    /// Puts back what was there before ``install(_:)``.
+    package func undo(to old: String?, _ wasEnabled: Bool) {
+        if !wasEnabled, isEnabled { try? FileManager.default.removeItem(atPath: link) }
+        if let old {
+            try? Data(old.utf8).write(to: URL(filePath: path), options: .atomic)
+        } else {
+            try? FileManager.default.removeItem(atPath: path)
+        }
+    }
+
+    /// What is in the unit; `nil` where there is none.
+    package var current: String? { try? readFile(path) }
 
     /// Disables and removes it, if it is ours; says whether there was one.
     package func uninstall() throws(NodeInstallationError) -> Bool {
@@ -73,7 +107,7 @@ package struct SystemdUnit: Sendable {
         return true
     }
 
-    private var isEnabled: Bool {
+    package var isEnabled: Bool {
         (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) != nil
     }
 }

@@ -101,6 +101,11 @@ struct NodeInstallCommand: ParsableCommand {
     var policy: [String] = []
 
     func validate() throws {
+        // What the plugin asks of its entry.
+        guard socket.hasPrefix("/"), socket.utf8.count < 108 else {
+            throw ValidationError(
+                "--socket \(socket): give a path that begins with /, of less than 108 bytes")
+        }
         guard cni || systemd else {
             throw ValidationError("--no-cni: then there is --systemd to do")
         }
@@ -120,21 +125,35 @@ struct NodeInstallCommand: ParsableCommand {
         let preview = cni && !programOnly ? try installation.check(source) : nil
         if cni, programOnly { try installation.checkProgram(source) }
         let unit = systemd ? try unitText(installation) : nil
-        if unit != nil { try directories.unit.check() }
+        if unit != nil { try checkUnit() }
         if directories.dryRun {
             if cni { show(installation, source, preview?.report.file, preview?.text) }
             if let unit { Console.say("would write \(directories.unit.path):\n\(unit)") }
             return
         }
-        if cni { try install(installation, source) }
-        if let unit {
-            let changed = try directories.unit.install(unit)
-            Console.say(
-                "\(directories.unit.path): "
-                    + (changed
-                        ? "written, enabled; start it with: systemctl daemon-reload && "
-                            + "systemctl restart swerved"
-                        : "is there"))
+        guard let unit else { return try install(installation, source) }
+        // The entry comes last: without an agent that is there at the next boot no pod would start.
+        let (old, wasEnabled) = (directories.unit.current, directories.unit.isEnabled)
+        let changed = try directories.unit.install(unit)
+        if cni {
+            do { try install(installation, source) } catch {
+                if changed { directories.unit.undo(to: old, wasEnabled) }
+                throw error
+            }
+        }
+        Console.say(
+            "\(directories.unit.path): "
+                + (changed
+                    ? "written, enabled; start it with: systemctl daemon-reload && "
+                        + "systemctl restart swerved"
+                    : "is there"))
+    }
+
+    private func checkUnit() throws {
+        try directories.unit.check()
+        let agent = InstalledPrograms.own.agent
+        guard FileManager.default.isExecutableFile(atPath: agent) else {
+            throw NodeInstallationError.unit("\(agent): the unit's program is not there")
         }
     }
 
@@ -172,7 +191,10 @@ struct NodeInstallCommand: ParsableCommand {
         if cni {
             words += ["--cni-conf-dir=\(installation.configurationDirectory)"] + options.arguments
         }
-        return try SystemdUnit.text(words)
+        var waiting = [InstalledPrograms.own.command, "node", "ready", "--wait=30"]
+        if socket != "/run/swerve/agent.sock" { waiting.append("--socket=\(socket)") }
+        if cni { waiting.append("--cni-conf-dir=\(installation.configurationDirectory)") }
+        return try SystemdUnit.text(words, waiting: waiting)
     }
 }
 
@@ -237,14 +259,57 @@ struct NodeReadyCommand: ParsableCommand {
 
     @OptionGroup var node: NodeOptions
 
-    func run() throws {
-        guard let agent = try AgentClient.find(node.stateDir + "/agent.sock") else {
-            throw NoAgent(socket: node.stateDir + "/agent.sock")
+    @Option(
+        help: ArgumentHelp(
+            "Where the agent listens (default: agent.sock in the state directory).",
+            valueName: "path"))
+    var socket: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Ready only when the network configuration here, if there is one, calls the plugin.",
+            valueName: "directory"))
+    var cniConfDir: String?
+
+    @Option(help: "How many seconds to wait for it.")
+    var wait = 0
+
+    func validate() throws {
+        guard 0...3600 ~= wait else {
+            throw ValidationError("--wait \(wait): give 0 to 3600 seconds")
         }
-        let reply = try agent.get("/readyz")
-        Console.say(String(decoding: reply.body, as: UTF8.self).trimmed)
-        if reply.status != 200 { throw ExitCode.failure }
     }
+
+    func run() throws {
+        let end = ContinuousClock.now + .seconds(wait)
+        while true {
+            do { return Console.say(try look()) } catch {
+                guard ContinuousClock.now < end else { throw error }
+            }
+            pause(.milliseconds(100))
+        }
+    }
+
+    private func look() throws -> String {
+        let socket = socket ?? node.stateDir + "/agent.sock"
+        guard let agent = try AgentClient.find(socket) else { throw NoAgent(socket: socket) }
+        let reply = try agent.get("/readyz")
+        let words = String(decoding: reply.body, as: UTF8.self).trimmed
+        guard reply.status == 200 else { throw NotReady(words: words) }
+        if let cniConfDir {
+            let chain = NodeInstallation(configurationDirectory: cniConfDir, pluginDirectory: "")
+                .chain
+            if let file = chain.preview().report.file, !chain.filesWithEntry().contains(file) {
+                throw NotReady(words: "\(cniConfDir)/\(file) does not call the plugin yet")
+            }
+        }
+        return words
+    }
+}
+
+struct NotReady: Error, CustomStringConvertible {
+    let words: String
+    var description: String { words }
 }
 
 struct NoAgent: Error, CustomStringConvertible {

@@ -49,7 +49,8 @@ struct ProbeCommand: ParsableCommand {
         let node = cgroupRoot.map(Cgroup.init(path:))
         let workload = try workload()
         let others = Backends.others(around: workload, attachingTo: node)
-        return try ProbeReport(wish(), for: workload, below: features.ceiling, beside: others)
+        return try ProbeReport(
+            wish(), for: workload, attachingTo: node, below: features.ceiling, beside: others)
     }
 
     private func wish() throws -> Wish {
@@ -88,17 +89,18 @@ struct ProbeReport: Encodable {
     let passedOver: [PassedOver]
 
     init(
-        _ wish: Wish, for workload: Workload?, below ceiling: FeatureCeiling,
-        beside others: [ForeignHook]
+        _ wish: Wish, for workload: Workload?, attachingTo node: Cgroup?,
+        below ceiling: FeatureCeiling, beside others: [ForeignHook]
     ) throws {
         kernel = try kernelRelease()
         maxFeatures = ceiling.version.map { "\($0)" }
-        features = Backends.assess(below: ceiling).flatMap { $0.features.map(FeatureAnswer.init) }
+        features = Backends.assess(attachingTo: node, below: ceiling)
+            .flatMap { $0.features.map(FeatureAnswer.init) }
         self.others = others
         do {
             let choice = try Backends.choose(
-                wish, in: workload, inbound: .preferred(below: ceiling), below: ceiling,
-                beside: others)
+                wish, in: workload, attachingTo: node, inbound: .preferred(below: ceiling),
+                below: ceiling, beside: others)
             (self.choice, reason, passedOver) = (
                 choice.mechanism, choice.reason, choice.passedOver
             )

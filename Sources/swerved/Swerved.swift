@@ -120,7 +120,7 @@ struct Swerved: ParsableCommand {
     private func door(of node: Node) throws -> Door {
         var door = Door(
             socket: socket ?? node.state + "/agent.sock", policy: NodePolicy(try layers()),
-            probe: { Backends.assess(below: node.features) },
+            probe: { Backends.assess(attachingTo: node.cgroup, below: node.features) },
             inspectors: { workload in
                 Backends.built.map { mechanism in
                     Backends.inspector(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import AgentTestSupport
+import Foundation
 import HelmChart
 import KernelTestSupport
 import LinuxKernel
@@ -23,10 +24,18 @@ import Testing
         return list.split(separator: ", ").map { $0.lowercased() }
     }
 
-    /// Becomes what a runtime makes of a container with these capabilities.
-    static func container(_ capabilities: [String]) -> [String] {
+    /// Becomes what a runtime makes of a container with these capabilities: its own cgroup is the
+    /// root it sees, and read-only; the node's hierarchy is at `cgroups`.
+    static func container(
+        _ capabilities: [String], own: Cgroup, cgroups: String
+    ) throws -> [String] {
         let script = """
             set -e
+            umount -l /sys/fs/bpf 2>/dev/null || true
+            mount --rbind "$1" "$2"
+            mount --bind "$3" "$1"
+            mount -o remount,bind,ro "$1"
+            shift 3
             for tree in /proc/sys /sys; do
               mount --rbind $tree $tree
               mount -o remount,bind,ro $tree
@@ -35,9 +44,42 @@ import Testing
             """
         let set = capabilities.map { ",+" + $0 }.joined()
         return [
-            "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "container",
+            "unshare", "--mount", "--cgroup", "--propagation", "slave", "sh", "-c", script,
+            "container", try Cgroup.root().path, cgroups, own.path,
             "setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all" + set,
         ]
+    }
+
+    /// An agent in such a container.
+    private static func agent(
+        _ plugins: PluginNode, _ options: [String] = []
+    ) throws -> RunningProgram {
+        let cgroups = plugins.node.directory + "/cgroup"
+        try FileManager.default.createDirectory(
+            atPath: cgroups, withIntermediateDirectories: false)
+        let below = plugins.node.cgroup.path.dropFirst(try Cgroup.root().path.utf8.count)
+        return try plugins.agent(
+            ["--cgroup-root", "\(cgroups)\(below)"] + options,
+            through: container(
+                capabilities(), own: plugins.node.cgroup, cgroups: cgroups))
+    }
+
+    @Test func `a container without the node's bpffs mounts none that would go with it`() async {
+        await #expect(processExitsWith: .success) {
+            try await EngineNode.with { node in
+                let plugins = try PluginNode(node)
+                let agent = try Self.agent(plugins, ["--pins", "/sys/fs/bpf/swerve-test"])
+                let refused = try plugins.run("ADD", node.pod, ["swerve.dev/mode": "ebpf"])
+                #expect(refused.status != 0)
+                #expect(refused.output.contains("mount one on the machine"), "\(refused.output)")
+                let rules = try plugins.run("ADD", node.pod, ["swerve.dev/mode": "auto"])
+                #expect(rules.status == 0, "\(rules.output)")
+                try node.pod.expect(redirected: true)
+                #expect(try plugins.run("DEL", node.pod).status == 0)
+                try agent.terminate()
+                #expect(try agent.finish() == 0)
+            }
+        }
     }
 
     @Test(arguments: ["ebpf", "nft", "legacy"])
@@ -48,7 +90,7 @@ import Testing
             try await EngineNode.with { node in
                 let plugins = try PluginNode(node)
                 let pod = node.pod
-                let agent = try plugins.agent(through: Self.container(Self.capabilities()))
+                let agent = try Self.agent(plugins)
                 for wish in [mode, mode == "nft" ? "ebpf" : "nft", mode] {
                     let mode = ["swerve.dev/mode": wish]
                     let add = try plugins.run("ADD", pod, mode)

@@ -24,6 +24,7 @@ import Testing
         "interceptor.maxUnavailable=10%,cni.failurePolicy=open,cni.timeoutSeconds=5",
         "uninstalling=true,interceptor.drift=report", "kubernetes.server=https://10.0.0.1:6443",
         "interceptor.podAnnotations.note=a: b # \"c\"", "cgroupRoot=/sys/fs/cgroup/unified",
+        "cgroupRoot=", "uninstalling=true,cgroupRoot=",
     ]
 
     /// Values that cannot be, each with the name that must be in what is said of it.
@@ -154,6 +155,22 @@ import Testing
                 "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap",
                 "DaemonSet",
             ])
+    }
+
+    @Test func `whoever looks for pods is under no profile that hides them`() throws {
+        for (removing, container) in [("false", "agent"), ("true", "cleanup")] {
+            var values = ChartValues()
+            try values.set("uninstalling=\(removing)")
+            let template = try documents(#require(Chart().manifests(values).last))
+                .first?["spec"]?["template"]
+            let key = "container.apparmor.security.beta.kubernetes.io/" + container
+            #expect(template?["metadata"]?["annotations"]?[key]?.text == "unconfined")
+            let spec = template?["spec"]
+            let containers = ["containers", "initContainers"].flatMap {
+                spec?[$0]?.elements ?? []
+            }
+            #expect(containers.contains { $0["name"]?.text == container })
+        }
     }
 
     @Test func `every option in the chart is one of the program it is given to`() throws {

@@ -33,9 +33,9 @@ import Testing
                     try FileManager.default.copyItem(atPath: "/bin/cat", toPath: path)
                     #expect(try tool(["touch", "-d", time, path]).status == 0)
                 }
-                let made = try tool([Self.script, programs, "\(directory)/\(name).tar"])
+                let made = try tool([Self.script, programs, "\(directory)/out/\(name).tar"])
                 try #require(made.status == 0, "\(made.output)")
-                images.append(try Data(contentsOf: URL(filePath: "\(directory)/\(name).tar")))
+                images.append(try Data(contentsOf: URL(filePath: "\(directory)/out/\(name).tar")))
             }
             #expect(images[0] == images[1])
             let wrong = try tool([Self.script, directory + "/none", directory + "/x.tar"])

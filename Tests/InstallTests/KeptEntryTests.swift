@@ -66,6 +66,16 @@ import Testing
         let ready = try BuiltProgram.run(
             "swerve", ["node", "ready", "--state-dir", node.path + "/run"])
         #expect(ready.output == "ok\n" && ready.status == 0, "\(ready.output)")
+        let whole = ["node", "ready", "--state-dir", node.path + "/run", "--wait", "60"]
+        let both = try BuiltProgram.run(
+            "swerve", whole + ["--cni-conf-dir", node.configurations])
+        #expect(both.output == "ok\n" && both.status == 0, "\(both.output)")
+        let other = try NodeDirectory()
+        try other.write("10-flannel.conflist", NodeDirectory.flannel)
+        let without = try BuiltProgram.run(
+            "swerve", whole.dropLast(2) + ["--cni-conf-dir", other.configurations])
+        #expect(
+            without.status == 1 && without.output.contains("does not call"), "\(without.output)")
         let versions = try BuiltProgram.run(
             "swerve", ["version", "--json", "--state-dir", node.path + "/run"])
         let json = try JSON(parsing: versions.output)

@@ -2,6 +2,7 @@
 
 import CNIConfiguration
 import Foundation
+import HelmChart
 import KernelTestSupport
 import LinuxKernel
 import NodeInstallation
@@ -53,6 +54,47 @@ import Testing
         #expect(removed.status == 0, "\(removed.output)")
         #expect(node.everything == before, "every byte of others is as it was")
         #expect(try node.run(["uninstall"]).status == 0)
+    }
+
+    @Test func `a configuration that is not root's is its owner's after all`() throws {
+        let node = try NodeDirectory()
+        try node.write("10-flannel.conflist", NodeDirectory.flannel)
+        let file = node.configurations + "/10-flannel.conflist"
+        #expect(try tool(["chown", "1000:1000", file]).status == 0)
+        // What the removal's first step may do.
+        var values = ChartValues()
+        try values.set("uninstalling=true")
+        let lists = try Chart().manifests(values).flatMap { $0.split(separator: "\n") }
+            .filter { $0.contains("add: [") }
+        let set = try #require(lists.first?.split(separator: "[").last?.dropLast())
+            .split(separator: ", ").map { ",+" + $0.lowercased() }.joined()
+        for words in [["install"], ["uninstall"]] {
+            let result = try tool(
+                [
+                    "setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all" + set,
+                    BuiltProgram.path("swerve"), "node",
+                ] + words + node.options)
+            #expect(result.status == 0, "\(result.output)")
+            #expect(try tool(["stat", "-c", "%u:%g", file]).output == "1000:1000\n")
+        }
+        #expect(node.text("10-flannel.conflist") == NodeDirectory.flannel)
+    }
+
+    @Test func `where the unit cannot be, there is no entry, and the other way round`() throws {
+        let node = try NodeDirectory()
+        // No directory can be made where a file is.
+        try Data().write(to: URL(filePath: node.units + "/multi-user.target.wants"))
+        try node.write("10-flannel.conflist", NodeDirectory.flannel)
+        try expectFailure(node, node.options + ["--systemd"], says: ["cannot write"])
+        for socket in ["agent.sock", "/" + String(repeating: "s", count: 107)] {
+            try expectFailure(
+                node, node.options + ["--socket", socket], says: ["108 bytes"], status: 2)
+        }
+        try FileManager.default.removeItem(atPath: node.units + "/multi-user.target.wants")
+        // What the program goes through is taken, which the look before does not see.
+        try FileManager.default.createDirectory(
+            atPath: FileReplacement.aside(node.program), withIntermediateDirectories: false)
+        try expectFailure(node, node.options + ["--systemd"], says: ["swerve-cni"])
     }
 
     @Test func `a lonely plugin, and the program alone`() throws {
@@ -146,10 +188,18 @@ import Testing
         #expect(found.pluginDirectory == node.path + "/var/lib/rancher/k3s/data/cni")
     }
 
-    @Test func `the hardened unit is one that systemd reads`() throws {
-        let text = try SystemdUnit.text(["/bin/true", "--policy=/etc/swerve/policy.yaml"])
+    @Test func `the unit's lines are settings, and the ones that matter are there`() throws {
+        let text = try SystemdUnit.text(
+            ["/bin/true", "--policy=/etc/swerve/policy.yaml"], waiting: ["/bin/true", "--wait=9"])
+        #expect(text.contains("\nExecStartPost=-/bin/true --wait=9\n"))
+        #expect(text.contains("\nStartLimitIntervalSec=0\n"))
+        #expect(text.contains("\nProtectHome=yes\n"))
+        let home = try SystemdUnit.text(["/bin/true", "--policy=/root/p.yaml"], waiting: [])
+        #expect(home.contains("\nProtectHome=read-only\n"), "what is named there can be read")
         #expect(text.contains("\nExecStart=/bin/true --policy=/etc/swerve/policy.yaml\n"))
-        #expect(throws: NodeInstallationError.self) { try SystemdUnit.text(["/opt/my agent"]) }
+        #expect(throws: NodeInstallationError.self) {
+            try SystemdUnit.text(["/opt/my agent"], waiting: [])
+        }
         for line in text.split(separator: "\n") where !line.hasPrefix("#") {
             #expect(line.hasPrefix("[") || line.contains("="), "\(line)")
         }

@@ -87,6 +87,13 @@ final class PinStore: Sendable {
     private static func prepare(_ directory: Directory) throws(KernelError) {
         let usual = directory.path.hasPrefix(usualMount + "/")
         if usual, try !BPFFileSystem.contains(usualMount) {
+            // In a container it would go with the container, and with it all that is pinned.
+            guard MountNamespace.isMachines() else {
+                throw KernelError(
+                    "mount a bpf filesystem on \(usualMount)", .invalidArgument,
+                    detail: "from a mount namespace that is not the first process's it would go "
+                        + "with that: mount one on the machine, mount -t bpf bpf \(usualMount)")
+            }
             ChangeLog.about(to: .pin, "mount a bpf filesystem on \(usualMount)")
             try BPFFileSystem.mount(on: usualMount)
         }

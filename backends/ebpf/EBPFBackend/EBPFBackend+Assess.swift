@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import LibBPF
-internal import LinuxKernel
+package import LinuxKernel
 package import RedirectionEngine
 package import RedirectionModel
 internal import SystemPackage
 
 extension EBPFBackend {
     /// What this kernel has of the mechanism, found out by doing.
+    ///
+    /// What is asked of a cgroup is asked of one made for it at the top of where `node` is mounted,
+    /// to which programs would be attached: in a container our own root is another, and read-only.
     package static func assess(
-        below ceiling: FeatureCeiling = .none, remembering memory: FeatureMemory = .process
+        attachingTo node: Cgroup? = nil, below ceiling: FeatureCeiling = .none,
+        remembering memory: FeatureMemory = .process
     ) -> Assessment {
+        let top = try? node?.top()
         // What a killed probe left is no part of the answer; nor is that it cannot be removed.
-        try? Cgroup.sweep(prefix: probePrefix)
-        return Assessment(.ebpf, asking: rows.map(\.probe), below: ceiling, remembering: memory)
+        try? Cgroup.sweep(prefix: probePrefix, below: top)
+        return Assessment(
+            .ebpf, asking: rows.map { $0.probe(below: top) }, below: ceiling, remembering: memory)
     }
 
     /// What the mechanism uses of the kernel.
@@ -218,7 +224,9 @@ private struct Row {
         self.question = question
     }
 
-    var probe: FeatureProbe { FeatureProbe(feature) { question.answer } }
+    func probe(below top: Cgroup?) -> FeatureProbe {
+        FeatureProbe(feature) { question.answer(below: top) }
+    }
 }
 
 private enum Question {
@@ -234,16 +242,16 @@ private enum Question {
     case helper(BPFHelper, BPFProgramType, BPFAttachType)
     case map(BPFMapType)
 
-    var answer: ProbeAnswer {
+    func answer(below top: Cgroup?) -> ProbeAnswer {
         switch self {
         case .call: BPFProbe.systemCall().probeAnswer
-        case .hierarchy: Self.findHierarchy()
+        case .hierarchy: Self.findHierarchy(top)
         case .attachment:
-            Self.attach { (program, cgroup) throws(KernelError) in
+            Self.attach(below: top) { (program, cgroup) throws(KernelError) in
                 try BPFLink.attach(program, to: cgroup, .connect4)
             }
         case .link:
-            Self.attach { (program, cgroup) throws(KernelError) in
+            Self.attach(below: top) { (program, cgroup) throws(KernelError) in
                 try BPFLink.create(program, on: cgroup, .connect4)
             }
         case .exactOwner: ProgramLoader.probeExactOwner().probeAnswer
@@ -275,9 +283,9 @@ private enum Question {
         }
     }
 
-    private static func findHierarchy() -> ProbeAnswer {
+    private static func findHierarchy(_ top: Cgroup?) -> ProbeAnswer {
         do throws(KernelError) {
-            _ = try Cgroup.root()
+            if top == nil { _ = try Cgroup.root() }
             return .yes
         } catch  where error.errno == .noSuchFileOrDirectory {
             return .no("none is mounted")
@@ -288,10 +296,11 @@ private enum Question {
 
     /// Attaches a program that does nothing to a cgroup made for it, and removes both.
     private static func attach(
-        by attaching: (BPFProgram, Cgroup) throws(KernelError) -> BPFLink
+        below top: Cgroup?, by attaching: (BPFProgram, Cgroup) throws(KernelError) -> BPFLink
     ) -> ProbeAnswer {
         BPFProbe.answer { () throws(KernelError) in
-            let cgroup = try Cgroup.createUnique(prefix: EBPFBackend.probePrefix)
+            let cgroup = try Cgroup.createUnique(
+                prefix: EBPFBackend.probePrefix, below: top)
             let link: BPFLink
             do throws(KernelError) {
                 let program = try BPFProgram.load(

@@ -13,7 +13,7 @@ extension EBPFBackend {
         let leaf = leaf ?? target
         do throws(KernelError) {
             var found: [ForeignHook] = []
-            for cgroup in Cgroup.path(from: try Cgroup.root(), to: leaf) {
+            for cgroup in Cgroup.path(from: try target.top(), to: leaf) {
                 for hook in hooks {
                     guard let installed = try CgroupHook.query(cgroup, hook.type) else { continue }
                     found += [foreign(installed, hook, relativeTo: target)].compactMap(\.self)

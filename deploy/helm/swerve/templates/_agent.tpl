@@ -3,17 +3,21 @@
 # docs/install.md says what each is for.
 capabilities:
   drop: [ALL]
-  add: [DAC_OVERRIDE, NET_ADMIN, NET_RAW, SYS_ADMIN, SYS_PTRACE]
+  add: [CHOWN, DAC_OVERRIDE, FOWNER, LEASE, NET_ADMIN, NET_RAW, SYS_ADMIN, SYS_PTRACE, SYS_RESOURCE]
 {{- end -}}
 {{- define "swerve.node-options" -}}
+{{- with .Values.cgroupRoot -}}
 - --cgroup-root=/host/cgroup
+{{- end }}
 {{- end -}}
 {{- define "swerve.node-mounts" -}}
 - {name: state, mountPath: /run/swerve}
 # What is mounted on the node later is seen here, too: namespaces come and go with pods.
 - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer}
 - {name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
+{{- if .Values.cgroupRoot }}
 - {name: cgroup, mountPath: /host/cgroup, mountPropagation: HostToContainer}
+{{- end }}
 - {name: xtables-lock, mountPath: /run/xtables.lock}
 {{- end -}}
 {{- define "swerve.agent" -}}
@@ -98,7 +102,7 @@ initContainers:
       readOnlyRootFilesystem: true
       capabilities:
         drop: [ALL]
-        add: [DAC_OVERRIDE]
+        add: [CHOWN, DAC_OVERRIDE, FOWNER, LEASE]
     volumeMounts:
       - {name: cni-bin, mountPath: /host/cni/bin}
       - {name: cni-conf, mountPath: /host/cni/net.d}
