@@ -47,7 +47,6 @@ let package = Package(
         .executable(name: "swerve", targets: ["swerve"]),
         .executable(name: "swerved", targets: ["swerved"]),
         .executable(name: "swerve-cni", targets: ["swerve-cni"]),
-        .library(name: "MicroBenchmarking", targets: ["MicroBenchmarking"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -138,14 +137,6 @@ let package = Package(
             [
                 "Backends", "CTrafficLoad", "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel",
                 "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
-            ]),
-
-        // For the package in Benchmarks, which sees products alone.
-        library(
-            "MicroBenchmarking",
-            [
-                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
-                "RedirectionModel", "SeededRandom",
             ]),
 
         .executableTarget(
