@@ -94,16 +94,7 @@ struct RunningProxy {
         throw NoRecord(log: try readFile(logPath))
     }
 
-    /// Reads `record ADDRESS PORT ADDRESS PORT ADDRESS PORT`: client, source, server.
     private static func parse(_ line: Substring) -> Record? {
-        let words = line.split(separator: " ")
-        guard words.count == 7, words[0] == "record" else { return nil }
-        let ends = stride(from: 1, to: 7, by: 2).compactMap { index -> Endpoint? in
-            guard let address = IPAddress(String(words[index])),
-                let port = UInt16(words[index + 1])
-            else { return nil }
-            return Endpoint(address, port)
-        }
-        return ends.count == 3 ? Record(client: ends[0], source: ends[1], server: ends[2]) : nil
+        ProxyRecord.ends(in: line).map { Record(client: $0.0, source: $0.1, server: $0.2) }
     }
 }

@@ -48,16 +48,9 @@ struct ServingPod {
 
     private func records() -> [Record] {
         running.log("envoy").compactMap { line in
-            let words = line.split(separator: " ")
-            guard words.count == 7, words[0] == "record" else { return nil }
-            let ends = stride(from: 1, to: 7, by: 2).compactMap { index -> Endpoint? in
-                guard let address = IPAddress(String(words[index])),
-                    let port = UInt16(words[index + 1])
-                else { return nil }
-                return Endpoint(address, port)
+            ProxyRecord.ends(in: Substring(line)).map {
+                Record(client: $0.0, origin: $0.1, server: $0.2)
             }
-            guard ends.count == 3 else { return nil }
-            return Record(client: ends[0], origin: ends[1], server: ends[2])
         }
     }
 
