@@ -25,11 +25,12 @@ import Testing
     }
 
     private func expectRefusal(
-        of place: WorkloadPlace, beside other: Workload.ID, _ how: String
+        of place: WorkloadPlace, beside other: Workload.ID, _ how: String, by engine: Engine? = nil
     ) async {
         let before = world.files
+        let engine = engine ?? world.engine()
         let error = await #expect(throws: EngineError.self) {
-            try await world.engine().apply(Preset.fsm.plan(ownAddresses: []), .ebpf, to: place)
+            try await engine.apply(Preset.fsm.plan(ownAddresses: []), .ebpf, to: place)
         }
         guard case .overlapping(place.id, other, let reason) = error else {
             Issue.record("\(place.id): \(String(describing: error))")
@@ -103,5 +104,24 @@ import Testing
         await expectRefusal(
             of: WorkloadPlace(id: "again", namespace: web.place.namespace), beside: "web",
             "the same network namespace")
+    }
+
+    @Test func `what another process has changed on record is read anew`() async throws {
+        let (first, second, aside) = (
+            try TestWorkload(), try TestWorkload("second"), try TestWorkload("aside")
+        )
+        let engine = world.engine()
+        try await engine.apply(first.plan, .nft, to: first.place)
+        try await engine.apply(aside.plan, .nft, to: aside.place)
+        // The name goes to another namespace.
+        try await world.engine().remove(first.place.id)
+        try await world.engine().apply(
+            second.plan, .nft,
+            to: WorkloadPlace(id: first.place.id, namespace: second.place.namespace))
+        await expectRefusal(
+            of: WorkloadPlace(id: "again", namespace: second.place.namespace),
+            beside: first.place.id, "the same network namespace", by: engine)
+        try await engine.apply(
+            first.plan, .nft, to: WorkloadPlace(id: "again", namespace: first.place.namespace))
     }
 }

@@ -9,25 +9,27 @@ extension Engine {
         _ workload: Workload, _ identity: WorkloadIdentity
     ) throws(EngineError) {
         let ids = try state { () throws(StateError) in try store.ids() }
+        neighbors.keep(ids)
         for id in ids where id != workload.id {
             // Of one that cannot be read nothing is known; it has been told of.
-            guard let other = begunOrKept(id), let how = try overlap(workload, identity, other),
+            guard let other = neighbors.neighbor(id, in: store),
+                let how = try overlap(workload, identity, other),
                 // Whoever is gone has nothing any more.
-                try reach(other) != nil
+                try isThere(id)
             else { continue }
             throw .overlapping(workload.id, with: id, because: how)
         }
     }
 
-    /// What is on record of a workload, or about to be.
-    private func begunOrKept(_ id: Workload.ID) -> WorkloadRecord? {
-        if let intent = try? store.pending(id) { return intent.record }
-        return (try? store.record(of: id)) ?? nil
+    private func isThere(_ id: Workload.ID) throws(EngineError) -> Bool {
+        let begun = (try? store.pending(id))?.record
+        guard let record = begun ?? ((try? store.record(of: id)) ?? nil) else { return false }
+        return try reach(record) != nil
     }
 
     /// What the workload shares with another one, if it is anything.
     private func overlap(
-        _ workload: Workload, _ identity: WorkloadIdentity, _ other: WorkloadRecord
+        _ workload: Workload, _ identity: WorkloadIdentity, _ other: Neighbors.Neighbor
     ) throws(EngineError) -> String? {
         let scopes = [workload.scope, other.place.scope]
         let isSameNamespace = identity.hasSameNamespace(as: other.identity)

@@ -21,6 +21,7 @@ package actor Engine {
     let hooks: Hooks
     private let lock: NodeLock
     private var turns = Turns<Workload.ID>()
+    var neighbors = Neighbors()
     package private(set) var log = EventLog()
 
     /// Who listens to the engine.
@@ -197,7 +198,10 @@ extension Engine {
     /// The record of a workload one was told of.
     func known(_ id: Workload.ID) throws(EngineError) -> WorkloadRecord {
         let record = try state { () throws(StateError) in try store.record(of: id) }
-        guard let record else { throw .unknown(id, known: list().records.map(\.id)) }
+        guard let record else {
+            let others = ((try? store.ids()) ?? []).filter { $0 != id }
+            throw .unknown(id, known: others)
+        }
         return record
     }
 

@@ -91,14 +91,19 @@ package struct StateStore: Hashable, Sendable {
     // MARK: Records
 
     package func record(of id: Workload.ID) throws(StateError) -> WorkloadRecord? {
+        try recordText(of: id).map { text throws(StateError) in try record(of: id, from: text) }
+    }
+
+    func recordText(of id: Workload.ID) throws(StateError) -> String? {
         try Self.check(id)
-        let name = id + Self.suffix
-        let text = try files { () throws(KernelError) in try records.read(name) }
-        guard let text else { return nil }
-        let record: WorkloadRecord = try Self.decode(text, in: records.path + "/" + name)
+        return try files { () throws(KernelError) in try records.read(id + Self.suffix) }
+    }
+
+    func record(of id: Workload.ID, from text: String) throws(StateError) -> WorkloadRecord {
+        let file = records.path + "/" + id + Self.suffix
+        let record: WorkloadRecord = try Self.decode(text, in: file)
         guard record.id == id else {
-            throw .corrupt(
-                file: records.path + "/" + name, because: "it is the record of \"\(record.id)\"")
+            throw .corrupt(file: file, because: "it is the record of \"\(record.id)\"")
         }
         return record
     }
