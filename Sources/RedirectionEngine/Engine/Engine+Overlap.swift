@@ -15,16 +15,10 @@ extension Engine {
             guard let other = neighbors.neighbor(id, in: store),
                 let how = try overlap(workload, identity, other),
                 // Whoever is gone has nothing any more.
-                try isThere(id)
+                try reach(other) != nil
             else { continue }
             throw .overlapping(workload.id, with: id, because: how)
         }
-    }
-
-    private func isThere(_ id: Workload.ID) throws(EngineError) -> Bool {
-        let begun = (try? store.pending(id))?.record
-        guard let record = begun ?? ((try? store.record(of: id)) ?? nil) else { return false }
-        return try reach(record) != nil
     }
 
     /// What the workload shares with another one, if it is anything.

@@ -38,9 +38,11 @@ extension Engine {
         }
     }
 
-    /// The workloads on record that are there.
+    /// The workloads on record that are there, or are about to be.
     package func workloads() -> [Workload] {
-        list().records.compactMap { (try? reach($0)) ?? nil }
+        let ids = (try? store.ids()) ?? []
+        return ids.compactMap { neighbors.neighbor($0, in: store) }
+            .compactMap { (try? reach($0)) ?? nil }
     }
 
     /// Stands in for a workload's id where all are concerned; no workload can be called that.

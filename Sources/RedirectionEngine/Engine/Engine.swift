@@ -237,15 +237,19 @@ extension Engine {
     ///
     /// Throws where that cannot be known: nothing may be forgotten then.
     func reach(_ record: WorkloadRecord) throws(EngineError) -> Workload? {
+        try reach(Neighbors.Neighbor(record))
+    }
+
+    func reach(_ neighbor: Neighbors.Neighbor) throws(EngineError) -> Workload? {
         do throws(KernelError) {
-            if let found = try record.whoeverIsThere(record.place.open) { return found }
+            if let found = try neighbor.whoeverIsThere(neighbor.place.open) { return found }
             // The file may be gone while processes are still in there.
-            return try record.whoeverIsThere { () throws(KernelError) in
-                try ReachableNamespaces.find(inode: record.identity.namespaceInode)
-                    .map { record.place.workload(in: $0) }
+            return try neighbor.whoeverIsThere { () throws(KernelError) in
+                try ReachableNamespaces.find(inode: neighbor.identity.namespaceInode)
+                    .map { neighbor.place.workload(in: $0) }
             }
         } catch {
-            throw .unreachable(record.id, error)
+            throw .unreachable(neighbor.place.id, error)
         }
     }
 
@@ -267,7 +271,7 @@ extension Engine {
     }
 }
 
-extension WorkloadRecord {
+extension Neighbors.Neighbor {
     /// Who is found, if it is the workload of the record.
     fileprivate func whoeverIsThere(
         _ find: () throws(KernelError) -> Workload?
