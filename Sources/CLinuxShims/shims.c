@@ -88,6 +88,21 @@ int clinux_inode(int fd, uint64_t *inode)
 	return result;
 }
 
+int clinux_file_version(const char *path, struct clinux_file_version *version)
+{
+	struct stat status;
+	int result = OR_ERRNO(stat(path, &status));
+
+	if (result == 0)
+		*version = (struct clinux_file_version){
+			.inode = status.st_ino,
+			.seconds = status.st_ctim.tv_sec,
+			.nanoseconds = status.st_ctim.tv_nsec,
+			.bytes = status.st_size,
+		};
+	return result;
+}
+
 int clinux_enter_netns(int fd)
 {
 	return OR_ERRNO(setns(fd, CLONE_NEWNET));

@@ -54,6 +54,31 @@ package struct Directory: Hashable, Sendable {
         }
     }
 
+    /// Tells a file from what it was before, and from whatever else has its name: its number, size
+    /// and last change, of stat(2).
+    package struct FileVersion: Hashable, Sendable {
+        private let inode: UInt64
+        private let seconds, nanoseconds, bytes: Int64
+
+        fileprivate init(_ version: clinux_file_version) {
+            inode = version.inode
+            (seconds, nanoseconds) = (version.seconds, version.nanoseconds)
+            bytes = version.bytes
+        }
+    }
+
+    /// The version of a file, `nil` when there is none.
+    package func version(of name: String) throws(KernelError) -> FileVersion? {
+        let file = path + "/" + name
+        var version = clinux_file_version()
+        do throws(KernelError) {
+            try kernel("stat(\(file))") { unsafe clinux_file_version(file, &version) }
+        } catch  where error.errno == .noSuchFileOrDirectory {
+            return nil
+        }
+        return FileVersion(version)
+    }
+
     /// Ends the name of a file that is being written.
     package static let unfinished = ".new"
 

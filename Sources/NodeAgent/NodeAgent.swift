@@ -38,6 +38,7 @@ package actor NodeAgent {
     }
 
     private struct Watch {
+        let identity: WorkloadIdentity
         let namespace: NetworkNamespace
         let listener: Listener
     }
@@ -89,7 +90,7 @@ package actor NodeAgent {
         }
         await api.metrics.lookAround(engine)
         await lookAtAll()
-        await listen()
+        await listen(anew: true)
         let clock = Task { [waker, period] in
             while !Task.isCancelled {
                 try await Task.sleep(for: period)
@@ -169,9 +170,9 @@ package actor NodeAgent {
         switch wake {
         case .period:
             await lookAtAll()
-            await listen()
+            await listen(anew: true)
         case .change(let id): await look(at: id)
-        case .records: await listen()
+        case .records: await listen(anew: false)
         }
     }
 
@@ -184,7 +185,10 @@ package actor NodeAgent {
     }
 
     /// Listens to the namespaces of all workloads that are there now, and for more of them.
-    private func listen() async {
+    ///
+    /// Unless `anew`, a workload that has the record it had is taken to be where it was: to look takes
+    /// entering its namespace, and whoever adds a pod would wait while that is done to all others.
+    private func listen(anew: Bool) async {
         let (waker, logger) = (waker, logger)
         if records.map(\.hasEnded) ?? true {
             records = Listener(to: engine.store.records) {
@@ -194,20 +198,27 @@ package actor NodeAgent {
             }
         }
         var listened: [Workload.ID: Watch] = [:]
-        for workload in await engine.workloads() where workload.scope == .namespace {
-            let (id, namespace) = (workload.id, workload.namespace)
-            if let watch = watches[id], watch.namespace == namespace, !watch.listener.hasEnded {
-                listened[id] = watch
+        for (id, identity) in await engine.identities() where identity.cgroupInode == nil {
+            let last = watches[id].flatMap { $0.listener.hasEnded ? nil : $0 }
+            if !anew, let last, last.identity == identity {
+                listened[id] = last
                 continue
             }
-            let listener = Listener(to: namespace) {
-                logger.warning("\(id): what changes is heard of only every period: \($0)")
-            } _: {
-                waker.yield(.change(id))
-            }
-            listened[id] = Watch(namespace: namespace, listener: listener)
+            guard let namespace = await engine.workload(id)?.namespace else { continue }
+            let listener = last.flatMap { $0.namespace == namespace ? $0.listener : nil }
+            listened[id] = Watch(
+                identity: identity, namespace: namespace,
+                listener: listener ?? listenTo(namespace, of: id))
         }
         watches = listened
+    }
+
+    private func listenTo(_ namespace: NetworkNamespace, of id: Workload.ID) -> Listener {
+        Listener(to: namespace) { [logger] in
+            logger.warning("\(id): what changes is heard of only every period: \($0)")
+        } _: { [waker] in
+            waker.yield(.change(id))
+        }
     }
 }
 

@@ -75,6 +75,17 @@ int clinux_chown(const char *_Nonnull path, uid_t uid, gid_t gid);
 /* [errno] The inode number of an open file; a namespace's identity. */
 int clinux_inode(int fd, uint64_t *_Nonnull inode);
 
+/* What tells a file from another one of its name: its number, and when it was last changed. */
+struct clinux_file_version {
+	uint64_t inode;
+	int64_t seconds;
+	int64_t nanoseconds;
+	int64_t bytes;
+};
+
+/* [errno] The version of a file. */
+int clinux_file_version(const char *_Nonnull path, struct clinux_file_version *_Nonnull version);
+
 /* [errno] setns(CLONE_NEWNET) and unshare(CLONE_NEWNET), for the calling thread. */
 int clinux_enter_netns(int fd);
 int clinux_unshare_netns(void);

@@ -8,12 +8,10 @@ extension Engine {
     func refuseOverlap(
         _ workload: Workload, _ identity: WorkloadIdentity
     ) throws(EngineError) {
-        let ids = try state { () throws(StateError) in try store.ids() }
-        neighbors.keep(ids)
-        for id in ids where id != workload.id {
-            // Of one that cannot be read nothing is known; it has been told of.
-            guard let other = neighbors.neighbor(id, in: store),
-                let how = try overlap(workload, identity, other),
+        // Of one that cannot be read nothing is known; it has been told of.
+        let all = try state { () throws(StateError) in try neighbors.all(in: store) }
+        for (id, other) in all where id != workload.id {
+            guard let how = try overlap(workload, identity, other),
                 // Whoever is gone has nothing any more.
                 try reach(other) != nil
             else { continue }

@@ -38,11 +38,15 @@ extension Engine {
         }
     }
 
-    /// The workloads on record that are there, or are about to be.
-    package func workloads() -> [Workload] {
-        let ids = (try? store.ids()) ?? []
-        return ids.compactMap { neighbors.neighbor($0, in: store) }
-            .compactMap { (try? reach($0)) ?? nil }
+    /// Which workloads there are by their records, or are about to be: each asked for by `workload`.
+    package func identities() -> [Workload.ID: WorkloadIdentity] {
+        let all = (try? neighbors.all(in: store)) ?? []
+        return Dictionary(uniqueKeysWithValues: all.map { ($0.id, $0.neighbor.identity) })
+    }
+
+    /// A workload on record, if it is there.
+    package func workload(_ id: Workload.ID) -> Workload? {
+        neighbors.neighbor(id, in: store).flatMap { (try? reach($0)) ?? nil }
     }
 
     /// Stands in for a workload's id where all are concerned; no workload can be called that.

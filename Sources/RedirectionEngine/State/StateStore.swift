@@ -47,15 +47,23 @@ package struct StateStore: Hashable, Sendable {
 
     /// Every workload of which there is a record or a journal.
     package func ids() throws(StateError) -> [Workload.ID] {
-        try files { () throws(KernelError) in
-            var ids: Set<Workload.ID> = []
-            for (part, suffix) in parts {
-                for name in try part.contents() where name.hasSuffix(suffix) {
-                    ids.insert(String(name.dropLast(suffix.count)))
-                }
-            }
-            return ids.sorted()
-        }
+        try Set(recordedIDs() + pendingIDs()).sorted()
+    }
+
+    /// Every workload of which there is a record.
+    func recordedIDs() throws(StateError) -> [Workload.ID] { try ids(in: records, Self.suffix) }
+
+    /// Every workload to which something is being done, or was when its writer ended.
+    func pendingIDs() throws(StateError) -> [Workload.ID] {
+        try ids(in: journals, Self.journalSuffix)
+    }
+
+    private func ids(
+        in part: Directory, _ suffix: String
+    ) throws(StateError) -> [Workload.ID] {
+        try files { () throws(KernelError) in try part.contents() }
+            .filter { $0.hasSuffix(suffix) }
+            .map { String($0.dropLast(suffix.count)) }
     }
 
     private var parts: [(Directory, suffix: String)] {
@@ -91,21 +99,22 @@ package struct StateStore: Hashable, Sendable {
     // MARK: Records
 
     package func record(of id: Workload.ID) throws(StateError) -> WorkloadRecord? {
-        try recordText(of: id).map { text throws(StateError) in try record(of: id, from: text) }
-    }
-
-    func recordText(of id: Workload.ID) throws(StateError) -> String? {
         try Self.check(id)
-        return try files { () throws(KernelError) in try records.read(id + Self.suffix) }
+        let name = id + Self.suffix
+        let text = try files { () throws(KernelError) in try records.read(name) }
+        return try text.map { text throws(StateError) in
+            let file = records.path + "/" + name
+            let record: WorkloadRecord = try Self.decode(text, in: file)
+            guard record.id == id else {
+                throw .corrupt(file: file, because: "it is the record of \"\(record.id)\"")
+            }
+            return record
+        }
     }
 
-    func record(of id: Workload.ID, from text: String) throws(StateError) -> WorkloadRecord {
-        let file = records.path + "/" + id + Self.suffix
-        let record: WorkloadRecord = try Self.decode(text, in: file)
-        guard record.id == id else {
-            throw .corrupt(file: file, because: "it is the record of \"\(record.id)\"")
-        }
-        return record
+    /// Another one whenever the record has been written, by whomever.
+    func version(of id: Workload.ID) throws(StateError) -> Directory.FileVersion? {
+        try files { () throws(KernelError) in try records.version(of: id + Self.suffix) }
     }
 
     package func write(_ record: WorkloadRecord) throws(StateError) {
