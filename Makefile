@@ -19,7 +19,8 @@ endif
 
 # What is missing is installed before it is used; swift build has its own jobs.
 .NOTPARALLEL:
-.PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-cni test prove \
+.PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-cni bench-micro \
+	bench-micro-record test prove \
 	fuzz check kernel-support test-kernels \
 	fmt lint clean install image
 .DEFAULT_GOAL := help
@@ -61,6 +62,13 @@ bench-lists: deps bpf ## what longer lists cost, by mechanism (root, release bui
 bench: deps-bench bpf ## what redirection costs, everything, twenty minutes (root, release build)
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve
 	$(Q)$(SUDO) .build/release/swerve bench full --rules Tests/PolicyFileTests/Published $(BENCH_ARGS)
+
+bench-micro: deps bpf ## what compiling and judging cost, held to the ratios in Benchmarks/Thresholds
+	$(Q)cd Benchmarks && swift package --disable-sandbox benchmark thresholds check --no-progress $(BENCH_ARGS)
+
+bench-micro-record: deps bpf ## write what they cost now down, to be held to
+	$(Q)cd Benchmarks && swift package --disable-sandbox --allow-writing-to-package-directory \
+		benchmark thresholds update --no-progress $(BENCH_ARGS)
 
 bench-start: deps-bench bpf ## how long a runtime waits for the plugin to start and end (release build)
 	$(Q)swift build -c release $(SWIFT_FLAGS) --product swerve

@@ -47,6 +47,7 @@ let package = Package(
         .executable(name: "swerve", targets: ["swerve"]),
         .executable(name: "swerved", targets: ["swerved"]),
         .executable(name: "swerve-cni", targets: ["swerve-cni"]),
+        .library(name: "MicroBenchmarking", targets: ["MicroBenchmarking"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -137,6 +138,14 @@ let package = Package(
             [
                 "Backends", "CTrafficLoad", "EBPFBackend", "IPTablesBackend", "Lab", "LinuxKernel",
                 "RedirectionEngine", "RedirectionModel", "SeededRandom", histogram, systemPackage,
+            ]),
+
+        // For the package in Benchmarks, which sees products alone.
+        library(
+            "MicroBenchmarking",
+            [
+                "EBPFBackend", "IPTablesBackend", "LinuxKernel", "RedirectionEngine",
+                "RedirectionModel", "SeededRandom",
             ]),
 
         .executableTarget(
