@@ -325,8 +325,8 @@ let package = Package(
         tests(
             "RuntimeTests",
             [
-                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "LinuxKernel",
-                "OrderedJSON", "RedirectionModel", systemPackage,
+                "AgentProtocol", "AgentTestSupport", "KernelTestSupport", "KubernetesTestSupport",
+                "LinuxKernel", "OrderedJSON", "RedirectionModel", systemPackage,
             ],
             resources: [.copy("Rig")]),
         tests(

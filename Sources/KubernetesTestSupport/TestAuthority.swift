@@ -27,6 +27,14 @@ package final class TestAuthority: Sendable {
         try write(token: token)
     }
 
+    /// What an agent is told to follow the server on the node `node-1`.
+    package func options(to api: TestAPIServer) -> [String] {
+        [
+            "--kube-server", api.url, "--kube-token-file", tokenFile, "--kube-ca-file",
+            authorityFile, "--node-name", "node-1",
+        ]
+    }
+
     /// Gives out another token, as kubelet does.
     package func write(token: String) throws {
         try Data((token + "\n").utf8).write(to: URL(filePath: tokenFile), options: .atomic)

@@ -31,11 +31,7 @@ import Testing
         }
 
         func options(_ api: TestAPIServer) -> [String] {
-            [
-                "--kube-server", api.url, "--kube-token-file", authority.tokenFile,
-                "--kube-ca-file", authority.authorityFile, "--node-name", "node-1", "--policy",
-                policy,
-            ]
+            authority.options(to: api) + ["--policy", policy]
         }
 
         /// Waits until the agent has had the pod follow the cluster, and checks who gets its connections.

@@ -4,6 +4,7 @@ import AgentProtocol
 import AgentTestSupport
 import Foundation
 import KernelTestSupport
+import KubernetesTestSupport
 import LinuxKernel
 import OrderedJSON
 import RedirectionModel
@@ -27,10 +28,6 @@ import Testing
                         #expect(patch.status == 200, "\(patch.text)")
                         try await pod.expectServes()
                     }
-                    try await Self.annotate(pod, ["swerve.dev/exclude-inbound-ports": "8080"])
-                    try await pod.expectServes(inboundByEnvoy: false)
-                    try await Self.annotate(pod, ["swerve.dev/exclude-inbound-ports": "8081"])
-                    try await pod.expectServes()
                     try pod.running.end()
                     #expect(try node.workloads().isEmpty)
                     #expect(try node.remains().isEmpty)
@@ -40,18 +37,42 @@ import Testing
         }
     }
 
-    /// Changes the pod's annotations while it runs.
-    private static func annotate(_ pod: ServingPod, _ annotations: [String: String]) async throws {
-        let node = pod.running.containerd.node
-        let id = pod.running.id
-        let record = try JSON(parsing: node.ask("GET", "/v1/pods/\(id)").text)
-        let wish = JSON(members: [
-            "namespace": record["namespace"], "mode": .string("auto"),
-            "annotations": .object(annotations.map { .init($0.key, .string($0.value)) }),
-            "labels": record["labels"],
-        ])
-        let put = try node.ask("PUT", "/v1/pods/\(id)", wish.rendered())
-        #expect(put.status == 200, "\(put.text)")
+    @Test func `a pod that serves follows what the cluster says of it`() async {
+        await #expect(processExitsWith: .success) {
+            try await RuntimeNode.with { node in
+                let containerd = try await Containerd(node)
+                let authority = try TestAuthority()
+                let api = try await TestAPIServer.start(authority)
+                api.setNamespace("shop")
+                let web = RuntimePod(name: "web")
+                func annotate(_ annotations: [String: String]) {
+                    api.setPod(web.name, in: "shop", uid: web.uid, annotations: annotations)
+                }
+                annotate(["swerve.dev/mode": "nft"])
+                try await node.withAgent(authority.options(to: api), inNetwork: false) {
+                    let pod = try await ServingPod.start(web, containerd)
+                    try await pod.expectServes()
+                    for mode in ["legacy", "ebpf"] {
+                        try await node.follow { annotate(["swerve.dev/mode": mode]) }
+                        #expect(try node.workloads()[0]["mechanism"] == .string(mode))
+                        try await pod.expectServes()
+                    }
+                    for (port, byEnvoy) in [("8080", false), ("8081", true)] {
+                        try await node.follow {
+                            annotate([
+                                "swerve.dev/mode": "auto",
+                                "swerve.dev/exclude-inbound-ports": port,
+                            ])
+                        }
+                        try await pod.expectServes(inboundByEnvoy: byEnvoy)
+                    }
+                    try pod.running.end()
+                    #expect(try node.workloads().isEmpty)
+                    #expect(try node.remains().isEmpty)
+                }
+                await api.stop()
+            }
+        }
     }
 
     /// What containerd says to a plugin: an ADD, and two DEL, the second of a namespace that is gone.

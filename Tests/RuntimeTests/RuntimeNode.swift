@@ -114,19 +114,23 @@ struct RuntimeNode {
 // MARK: - What runs there
 
 extension RuntimeNode {
-    /// How to run a program on the node, for `ChildProcess`.
-    func birth(_ words: [String], _ variables: [String: String] = [:]) -> ChildProcess.Birth {
-        var birth = ChildProcess.Birth(
-            ["nsenter", "--target", holder, "--mount", "--net", "--"] + words)
+    /// How to run a program on the node, for `ChildProcess`; in its network, or in the tests'.
+    func birth(
+        _ words: [String], _ variables: [String: String] = [:], inNetwork: Bool = true
+    ) -> ChildProcess.Birth {
+        let enter = ["nsenter", "--target", holder, "--mount"] + (inNetwork ? ["--net"] : [])
+        var birth = ChildProcess.Birth(enter + ["--"] + words)
         birth.environment += variables.map { "\($0.key)=\($0.value)" }
         birth.cgroup = cgroup.child("node")
         return birth
     }
 
     /// Starts a program that goes with the test; what it says is in `log`, a file of the node's.
-    func start(_ words: [String], log: String) throws -> LeashedProcess {
+    func start(
+        _ words: [String], log: String, inNetwork: Bool = true
+    ) throws -> LeashedProcess {
         let output = try OwnedDescriptor.open("\(directory)/\(log)", .append)
-        var birth = birth(words)
+        var birth = birth(words, inNetwork: inNetwork)
         birth.output = output.rawValue
         birth.error = output.rawValue
         return try LeashedProcess(birth)
@@ -148,20 +152,32 @@ extension RuntimeNode {
     }
 
     /// Runs `body` beside an agent, which is killed then: what it leaves is redirection.
+    ///
+    /// `inNetwork`: in the node's network, out of which no server of the tests can be reached.
     func withAgent(
-        _ options: [String] = [], _ body: () async throws -> Void
+        _ options: [String] = [], inNetwork: Bool = true, _ body: () async throws -> Void
     ) async throws {
         let recoveries = read("agent.log").components(separatedBy: "recovered").count
         let agent = try start(
             [
                 BuiltProgram.path("swerved"), "--state-dir", directory + "/state", "--pins",
                 directory + "/bpf/swerve", "--cgroup-root", cgroup.path, "--period", "0.5",
-            ] + options, log: "agent.log")
+            ] + options, log: "agent.log", inNetwork: inNetwork)
         try await waitUntil {
             read("agent.log").components(separatedBy: "recovered").count > recoveries
         }
         try await body()
         try agent.stop()
+    }
+
+    /// Waits until the agent has had a pod follow what `change` has the cluster say.
+    func follow(_ change: () -> Void) async throws {
+        func count() -> Int {
+            read("agent.log").components(separatedBy: "follows what is said of it").count
+        }
+        let before = count()
+        change()
+        try await waitUntil { count() > before }
     }
 
     func ask(_ method: String, _ target: String, _ body: String = "") throws -> HTTPReply {

@@ -12,13 +12,15 @@ struct RuntimePod {
     let name: String
     var annotations: [String: String] = [:]
 
+    var uid: String { "0c21a0e8-" + name }
+
     /// The sandbox's configuration.
     func config(_ node: RuntimeNode) -> JSON {
         let passed = annotations.sorted { $0.key < $1.key }
         return JSON(members: [
             "metadata": JSON(members: [
                 "name": .string(name), "namespace": .string("shop"),
-                "uid": .string("0c21a0e8-\(name)"),
+                "uid": .string(uid),
             ]),
             "log_directory": .string("\(node.directory)/logs/\(name)"),
             "annotations": .object(passed.map { .init($0.key, .string($0.value)) }),
