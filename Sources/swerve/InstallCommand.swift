@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import HelmChart
+internal import OrderedJSON
 
 struct InstallCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -70,13 +71,26 @@ struct UninstallCommand: ParsableCommand {
     @Flag(help: "Say what would be done, and do nothing.")
     var dryRun = false
 
+    /// What is between the values and their version.
+    private static let versionMark = "#version "
+
     func run() throws {
         let installed = try kubectl.run([
             "get", "configmap", "swerve", "--namespace", chart.namespace, "--ignore-not-found",
-            "--output", #"jsonpath={.data.values\.yaml}"#,
+            "--output",
+            "jsonpath={.data.values\\.yaml}{\"\(Self.versionMark)\"}"
+                + "{.metadata.labels.app\\.kubernetes\\.io/version}",
         ])
         guard !installed.isEmpty else { throw NotInstalled(namespace: chart.namespace) }
-        var overrides = try chart.overrides(over: installed)
+        let parts = installed.split(
+            separator: Self.versionMark, omittingEmptySubsequences: false
+        ).map { String($0).trimmed }
+        var overrides = try chart.overrides(over: parts.dropLast().joined(separator: "\n"))
+        // The nodes have the image of the version that is installed, which need not be ours.
+        let tag = overrides.overrides["image"]?["tag"] ?? .null
+        if let version = parts.last, !version.isEmpty, [.null, .string("")].contains(tag) {
+            try overrides.set("image.tag=\(version)", asText: true)
+        }
         try overrides.set("uninstalling=true")
         let manifest = try chart.manifest(Chart(), overrides)
         let objects = try Chart().manifests(overrides, as: chart.release).joined(separator: "---\n")

@@ -65,7 +65,8 @@ import Testing
         let absent = try cluster.swerve(["uninstall"])
         #expect(absent.status == 1 && absent.output.contains("is not installed"))
         #expect(cluster.calls.count == 1)
-        try cluster.put("answer.get.configmap", "image: {tag: \"7\"}\ncni: {binDir: /k3s/bin}\n")
+        try cluster.put(
+            "answer.get.configmap", "image: {tag: v7}\ncni: {binDir: /k3s/bin}\n#version 0.0.7")
         let result = try cluster.swerve(["uninstall", "--timeout", "9"])
         #expect(result.status == 0, "\(result.output)")
         #expect(
@@ -77,14 +78,23 @@ import Testing
         #expect(steps.first?.rendered().hasPrefix(#"["swerve","node","uninstall""#) == true)
         #expect(steps.last?.rendered() == #"["swerve","cleanup"]"#)
         #expect(pod?["volumes"]?.rendered().contains("/k3s/bin") == true)
-        #expect(pod?["initContainers"]?.rendered().contains("swerve:7") == true)
+        #expect(pod?["initContainers"]?.rendered().contains("swerve:v7") == true)
         let deleted = cluster.input(4)
         #expect(deleted.contains("kind: DaemonSet") && !deleted.contains("kind: Namespace"))
     }
 
+    @Test func `the nodes remove with the version they have`() throws {
+        let cluster = try FakeCluster()
+        try cluster.put("answer.get.configmap", "image: {tag: \"\"}\n#version 0.0.7")
+        let result = try cluster.swerve(["uninstall"])
+        #expect(result.status == 0, "\(result.output)")
+        #expect(cluster.input(1).contains("swerve:0.0.7"), "\(cluster.input(1))")
+        #expect(cluster.calls.first?.contains("labels") == true, "\(cluster.calls)")
+    }
+
     @Test func `nothing is deleted where a node does not answer`() throws {
         let cluster = try FakeCluster()
-        try cluster.put("answer.get.configmap", "image: {tag: \"7\"}\n")
+        try cluster.put("answer.get.configmap", "image: {tag: \"7\"}\n#version ")
         try cluster.put("fail.rollout", "")
         let result = try cluster.swerve(["uninstall"])
         #expect(result.status == 1 && result.output.contains("kubectl says no"))
