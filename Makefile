@@ -21,7 +21,7 @@ endif
 .NOTPARALLEL:
 .PHONY: help deps deps-test deps-check bpf build build-tests demo bench bench-lists bench-start bench-cni bench-micro \
 	bench-micro-record test prove \
-	fuzz check kernel-support test-kernels \
+	fuzz check kernel-support test-kernel test-kernels \
 	fmt lint clean install image
 .DEFAULT_GOAL := help
 
@@ -97,6 +97,10 @@ fuzz: ## throw inputs at the readers of policies, guided by coverage (FUZZ_SECON
 
 kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, from the code
 	$(Q)SWERVE_UPDATE_GOLDEN=1 swift test --skip-build $(SWIFT_FLAGS) --filter KernelSupportTests
+
+test-kernel: deps-test build-tests ## run two of the suites on the oldest of them, as CI does (root, minutes)
+	$(Q)$(SUDO) scripts/kernels/fetch 5.10
+	$(Q)$(SUDO) scripts/kernels/boot -t 1500 5.10 scripts/kernels/suites .build/debug unified contract redirection
 
 test-kernels: deps-test build-tests ## run the suites on Debian's kernels, emulated (root, an hour): KERNELS=6.12/v1
 	$(Q)$(SUDO) scripts/kernels/fetch

@@ -57,7 +57,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(20)), arguments: Scene.possible)
+    @Test(.timeLimit(.minutes(60)), arguments: Scene.possible)
     func `no connection notices a switch, and nothing is left of any`(_ scene: Scene) async {
         let output = await #expect(
             processExitsWith: .success,
