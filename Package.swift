@@ -177,7 +177,7 @@ let package = Package(
         .executableTarget(
             name: "swerved",
             dependencies: [
-                "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend",
+                "AgentProtocol", "Backends", "CNIConfiguration", "CommandOptions", "EBPFBackend",
                 "KubernetesClient", "LinuxKernel", "NodeAgent", "NodeInstallation", "PolicyFile",
                 "RedirectionEngine", "RedirectionModel", argumentParser, logging,
             ],

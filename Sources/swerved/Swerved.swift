@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AgentProtocol
 internal import ArgumentParser
 internal import Backends
 internal import CommandOptions
@@ -37,7 +38,8 @@ struct Swerved: ParsableCommand {
             what the CNI plugin and operators ask at its socket (docs/agent.md). SIGTERM ends it, \
             and leaves all redirection in place. Exit codes: 0 ended by a signal; 1 failed, the \
             reason is on standard error; 2 wrong usage.
-            """)
+            """,
+        version: "swerved \(Product.version)")
 
     @OptionGroup var options: NodeOptions
 

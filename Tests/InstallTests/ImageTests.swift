@@ -65,6 +65,7 @@ import Testing
         #expect(try tool(["tar", "-xzf", layer, "-C", root]).status == 0)
         for (words, text) in [
             ("swerve version", "kernel"), ("swerved --help", "USAGE: swerved"),
+            ("swerved --version", "swerved "),
             ("swerve node install --help", "--program-only"),
             ("swerve-cni", "supportedVersions"),
         ] {
