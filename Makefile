@@ -107,6 +107,7 @@ test-kernels: deps-test build-tests ## run the suites on Debian's kernels, emula
 	$(Q)$(SUDO) scripts/kernels/matrix $(KERNELS)
 
 check: deps-check bpf ## formatting, imports, warnings, sizes, shell, headers, links
+	$(Q)$(MAKE) -C bpf measure
 	$(Q)scripts/check
 
 fmt: ## format Swift and C in place
