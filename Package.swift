@@ -313,8 +313,8 @@ let package = Package(
             "CrashTests",
             [
                 "AgentProtocol", "AgentTestSupport", "CNIPlugin", "HelmChart", "KernelTestSupport",
-                "KubernetesTestSupport", "LinuxKernel", "OrderedJSON", "RedirectionEngine",
-                "RedirectionModel", systemPackage,
+                "KubernetesTestSupport", "LibBPF", "LinuxKernel", "OrderedJSON",
+                "RedirectionEngine", "RedirectionModel", systemPackage,
             ]),
         tests(
             "KubernetesTests",

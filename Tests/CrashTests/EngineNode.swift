@@ -2,6 +2,7 @@
 
 import Foundation
 import KernelTestSupport
+import LibBPF
 import LinuxKernel
 import RedirectionEngine
 import RedirectionModel
@@ -171,12 +172,17 @@ extension Leavings {
         let maps = try StockTool.run(
             "find", node.pins, "-path", "*/maps/*", in: .current()
         ).output.split(separator: "\n").map(String.init).sorted()
-        // Failures are counted for the node; the others hold sockets, and go with them.
-        let lasting = ["stats", "sockets", "listening"]
+        // Failures are counted for the node; the others hold sockets, and go with them. Of places
+        // it counts how many somebody has.
+        let lasting = ["stats", "sockets", "listening", "handovers"]
         let dumps = maps.filter { map in !lasting.contains { map.contains($0) } }
             .map { "map dump pinned \($0)\n" }.joined()
+        let places = try maps.filter { $0.hasSuffix("/swerve_handovers") }.map { path in
+            let taken = try BPFMap.open(pinned: path, name: "swerve_handovers")?.countTaken()
+            return "\(path): \(taken ?? 0) taken\n"
+        }
         return try StockTool.run("bpftool", "batch", "file", "-", input: dumps, in: .current())
-            .output
+            .output + places.joined()
     }
 
     /// What one has and the other has not, for people.

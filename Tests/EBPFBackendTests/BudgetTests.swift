@@ -37,23 +37,31 @@ import Testing
         #expect(Set(budget.keys) == Set(walked.keys), "budget.txt names other programs")
     }
 
-    /// One way to load them; of a pair of owners' programs the dearer one counts.
+    /// One way to load them.
     private struct Variant {
         let inbound: InboundMethod
         let owners: OwnerMethod
         var features = FeatureCeiling.none
+        /// Whether it is those for a workload that is a cgroup, beside pods.
+        var isCgroup = false
+
+        private var isAttached: Bool { features != .none || isCgroup }
 
         /// What tells a program from others of its name.
         func suffix(of name: String) -> String {
             if owners == .connectingUser, name == "swerve_sock_create" { return "_multipath" }
             // What asks no socket for its pod is the same.
             let isShared = ["swerve_get", "swerve_tc_"].contains { name.hasPrefix($0) }
-            return features == .none || isShared ? "" : "_attached"
+            let deciders = ["swerve_connect", "swerve_sendmsg", "swerve_recvmsg"]
+            let typed = deciders + (isAttached ? [] : ["swerve_getsockopt", "swerve_sockops"])
+            let isTyped = owners == .credentials && typed.contains { name.hasPrefix($0) }
+            return (isAttached && !isShared ? "_attached" : "") + (isTyped ? "_typed" : "")
         }
     }
 
     private static let variants = [
         Variant(inbound: .socketLookup, owners: .credentials),
+        Variant(inbound: .socketLookup, owners: .credentials, isCgroup: true),
         Variant(inbound: .trafficControl, owners: .realUser),
         Variant(
             inbound: .trafficControl, owners: .realUser,
@@ -70,9 +78,23 @@ import Testing
             attachingTo: cgroup, inbound: variant.inbound, owners: variant.owners,
             below: variant.features)
         let pod = try TestPod.create()
+        guard !variant.isCgroup else { return try await cgroupReports(of: backend, pod) }
         try await backend.apply(pod.plan, to: pod.workload)
         let reports = await backend.programs
         try await backend.remove(from: pod.workload)
+        return reports
+    }
+
+    private static func cgroupReports(
+        of backend: EBPFBackend, _ pod: TestPod
+    ) async throws -> [ProgramReport] {
+        let workload = Workload(
+            id: "cgroup", cgroup: try #require(pod.workload.cgroup), in: pod.workload.namespace)
+        var plan = pod.plan
+        plan.inbound.includedPorts = []
+        try await backend.apply(plan, to: workload)
+        let reports = backend.programsOfCgroups
+        try await backend.remove(from: workload)
         return reports
     }
 

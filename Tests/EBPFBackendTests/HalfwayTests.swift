@@ -21,6 +21,7 @@ import Testing
             try await withPinnedPod { world in
                 let backend = try await world.load()
                 try world.fillHandshakes(leaving: isNumbered ? 1 : 0)
+                try world.fillHandovers()
                 try await backend.apply(world.pod.plan, to: world.pod.workload)
                 #expect(try await backend.drift(from: world.pod.plan, in: world.pod.workload) == [])
                 if isNumbered { try world.numberConnections() }
@@ -118,6 +119,18 @@ extension PinnedWorld {
         }
         try map.update(
             keys: keys, values: [swerve_handshake](repeating: .init(), count: keys.count))
+    }
+
+    /// As if somebody had all the places, by which a connection would do without a handshake.
+    fileprivate func fillHandovers() throws {
+        let map = try map("swerve_handovers")
+        var taken = swerve_handover()
+        taken.owner = 1
+        taken.pod = try pod.namespace.cookie()
+        let count = map.maxEntries
+        try map.update(
+            keys: (0..<count).map(UInt32.init),
+            values: [swerve_handover](repeating: taken, count: count))
     }
 
     /// As if NAT had connections of the pod.

@@ -28,10 +28,11 @@ struct PinnedWorld {
     }
 
     func load(
-        version: UInt32? = nil, build: UInt64? = nil, inbound method: InboundMethod = .socketLookup
+        version: UInt32? = nil, build: UInt64? = nil, inbound method: InboundMethod = .socketLookup,
+        owners: OwnerMethod? = nil
     ) async throws(RedirectionError) -> EBPFBackend {
         try await EBPFBackend.load(
-            attachingTo: cgroup, inbound: method,
+            attachingTo: cgroup, inbound: method, owners: owners,
             pins: BPFPins(in: pins, version: version, build: build))
     }
 
@@ -43,9 +44,9 @@ struct PinnedWorld {
 
     /// Redirects the pod by a backend that ends, with a connection each way by then.
     func connectAndEnd(
-        version: UInt32? = nil, build: UInt64? = nil
+        version: UInt32? = nil, build: UInt64? = nil, owners: OwnerMethod? = nil
     ) async throws -> Lasting {
-        let backend = try await load(version: version, build: build)
+        let backend = try await load(version: version, build: build, owners: owners)
         try await backend.apply(pod.plan, to: pod.workload)
         return Lasting(outbound: try connectOut(), inbound: try connectIn())
     }

@@ -98,9 +98,10 @@ import Testing
                 let flag = try scene.flags() & UInt32(SWERVE_POD_RENUMBERED.rawValue)
                 #expect((flag != 0) == isNumbered)
                 let client = try scene.beginConnection(8081)
-                let begun = try await backend.occupancy()["swerve_handshakes"]
-                #expect(begun == (isNumbered ? 2 : 1))
-                try scene.lose(false)
+                let begun = try await backend.occupancy()
+                #expect(begun["swerve_handshakes"] == (isNumbered ? 2 : 0))
+                #expect(begun["swerve_handovers"] == (isNumbered ? 0 : 1))
+                try scene.pod.lose(false)
                 let server = try #require(scene.sidecar).socket.accept()
                 #expect(try server.originalDestination(.ipv4) == scene.destination(8081))
                 #expect(try server.peerEndpoint() == client.localEndpoint())
@@ -120,13 +121,15 @@ import Testing
                 let backend = try await scene.apply(to: cgroup, isAttached)
                 do {
                     let client = try scene.beginConnection(8081)
-                    #expect(try await backend.occupancy()["swerve_handshakes"] == 1)
+                    let map = isAttached ? "swerve_handshakes" : "swerve_handovers"
+                    #expect(try await backend.occupancy()[map] == 1)
                     try await backend.remove(from: scene.pod.workload)
-                    let left = try await backend.occupancy()["swerve_handshakes"]
+                    let left = try await backend.occupancy()[map]
                     #expect(left == (isAttached ? 0 : 1))
                     #expect(try client.localEndpoint().port != 0)
                 }
-                #expect(try await backend.occupancy()["swerve_handshakes"] == 0)
+                let left = try await backend.occupancy()
+                #expect(left.values.allSatisfy { $0 == 0 }, "\(left)")
             }
         }
     }
@@ -197,25 +200,8 @@ private struct Scene {
 
     /// A connection from the pod whose SYN is lost for as long as `lose` says.
     func beginConnection(_ port: UInt16) throws -> Socket {
-        try lose(true)
-        let client = try pod.namespace.run { () throws(KernelError) in
-            try Socket.open(.tcp.nonBlocking, family)
-        }
-        let error = #expect(throws: KernelError.self) {
-            try client.connect(to: destination(port))
-        }
-        #expect(error?.errno == .nowInProgress)
-        return client
-    }
-
-    /// Whether what comes to the sidecar is lost.
-    func lose(_ isLost: Bool) throws {
-        let add =
-            "add table inet loss; add chain inet loss c { type filter hook input priority 0; };"
-            + "add rule inet loss c tcp dport 15001 drop"
-        let result = try StockTool.run(
-            "nft", isLost ? add : "delete table inet loss", in: pod.namespace)
-        #expect(result.status == 0, "\(result.output)")
+        try pod.lose(true)
+        return try pod.beginConnection(to: destination(port))
     }
 
     func apply(to cgroup: Cgroup, _ isAttached: Bool) async throws -> EBPFBackend {

@@ -16,7 +16,7 @@
 
 #include <linux/types.h>
 
-#define SWERVE_ABI_VERSION 3
+#define SWERVE_ABI_VERSION 4
 
 /* The rule that decided: RedirectionModel's Reason, in the same order. A test compares them. */
 enum swerve_reason {
@@ -208,6 +208,7 @@ enum swerve_socket_flag {
 	SWERVE_SOCKET_ONWARD =
 		1 << 6, /* the sidecar's, with a client's address: it has a handshake entry */
 	SWERVE_SOCKET_RENUMBERED = 1 << 7, /* its handshake has an entry by sequence number, too */
+	SWERVE_SOCKET_PLACEABLE = 1 << 8, /* its handshake is a place in swerve_handovers */
 };
 
 struct swerve_socket {
@@ -247,6 +248,31 @@ struct swerve_handshake {
 };
 _Static_assert(sizeof(struct swerve_handshake_key) == 32, "swerve_handshake_key crosses the ABI");
 _Static_assert(sizeof(struct swerve_handshake) == 32, "swerve_handshake crosses the ABI");
+
+/*
+ * swerve_handovers: a redirected connection from its SYN until the sidecar's socket closes, where the
+ * kernel's own types are known. A table of places that are claimed and given up, for that costs a
+ * fraction of what an entry of a hash does, or socket storage. Who finds both of its places taken
+ * goes by swerve_handshakes. Programs alone write them.
+ */
+#define SWERVE_HANDOVERS 65536
+#define SWERVE_HANDOVER_WAYS 2
+
+/* The owner of a place is a socket's cookie, 0 when it is free. */
+#define SWERVE_HANDOVER_CLAIMED (1ULL << 62) /* being filled */
+#define SWERVE_HANDOVER_ACCEPTED (1ULL << 63) /* the sidecar's socket, else the application's */
+
+struct swerve_handover {
+	__u64 owner;
+	__u64 pod;
+	struct swerve_addr addr; /* of the source, as in swerve_handshake_key */
+	__u16 port;
+	__u16 sidecar_port;
+	struct swerve_endpoint origin;
+	__u32 isn; /* host order: the connection's first sequence number, which tells it from others */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct swerve_handover) == 64, "a handover is a cache line, as it is mapped");
 
 /*
  * swerve_listeners: the sidecar's inbound listeners. A group of SO_REUSEPORT listeners fills several
@@ -313,7 +339,7 @@ _Static_assert(sizeof(struct swerve_counts) == 320, "swerve_counts crosses the A
 
 /* swerve_stats: what went wrong, per CPU. */
 enum swerve_stat {
-	SWERVE_STAT_STORAGE_FULL, /* a socket could not keep its origin: connection denied */
+	SWERVE_STAT_STORAGE_FULL, /* a socket could not keep its origin: denied, if it connects */
 	SWERVE_STAT_HANDSHAKES_FULL, /* a handshake could not be recorded */
 	SWERVE_STAT_BIND_FAILED, /* the source could not be kept: connection denied */
 	SWERVE_STAT_LISTENERS_FULL, /* a listener could not be recorded */
@@ -321,6 +347,7 @@ enum swerve_stat {
 	SWERVE_STAT_FLOWS_FULL, /* an inbound flow could not be recorded: packet dropped */
 	SWERVE_STAT_MPTCP_REFUSED, /* a multipath socket, which no hook could redirect: not made */
 	SWERVE_STAT_NO_SOURCE, /* the pod has no address of the family: connection denied */
+	SWERVE_STAT_HANDOVERS_FULL, /* both places were taken: the connection went by a handshake */
 	SWERVE_STATS,
 };
 

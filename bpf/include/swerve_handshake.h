@@ -12,18 +12,10 @@
 #ifndef SWERVE_HANDSHAKE_H
 #define SWERVE_HANDSHAKE_H
 
-#include "swerve_lookup.h"
-#include "swerve_sockops.h"
+#include "swerve_keep.h"
 
 /* Sockets that connect to something that asks where they come from. */
 #define SWERVE_CONNECTING (SWERVE_SOCKET_CLIENT | SWERVE_SOCKET_ONWARD)
-
-static __always_inline struct swerve_socket *swerve_stored(struct bpf_sock_ops *ctx, __u64 flags)
-{
-	struct bpf_sock *sk = ctx->sk;
-
-	return sk ? bpf_sk_storage_get(&swerve_sockets, sk, NULL, flags) : NULL;
-}
 
 /* By the application's own end. */
 static __always_inline void swerve_client_key(struct bpf_sock_ops *ctx, __u64 pod,
@@ -38,7 +30,7 @@ static __always_inline void swerve_client_key(struct bpf_sock_ops *ctx, __u64 po
 /* The SYN is about to leave: its source is known now. */
 static __always_inline void swerve_begin_handshake(struct bpf_sock_ops *ctx, __u64 pod)
 {
-	const struct swerve_socket *socket = swerve_stored(ctx, 0);
+	struct swerve_socket *socket = swerve_stored(ctx, 0);
 	struct swerve_handshake_key key = {};
 	struct swerve_handshake handshake = {};
 
@@ -48,11 +40,15 @@ static __always_inline void swerve_begin_handshake(struct bpf_sock_ops *ctx, __u
 	handshake.cookie = bpf_get_socket_cookie(ctx);
 	if (socket->flags & SWERVE_SOCKET_CLIENT)
 		handshake.origin = socket->origin;
+	swerve_watch(ctx);
+	if ((socket->flags & SWERVE_SOCKET_PLACEABLE) &&
+	    swerve_offer(&key, swerve_first_number(ctx), handshake.cookie, &handshake.origin))
+		return;
+	if (SWERVE_KNOWS_TYPES)
+		socket->flags &= ~SWERVE_SOCKET_PLACEABLE;
+	swerve_vacate(&key);
 	if (bpf_map_update_elem(&swerve_handshakes, &key, &handshake, BPF_ANY))
 		swerve_count(SWERVE_STAT_HANDSHAKES_FULL);
-	else
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /*
@@ -66,9 +62,6 @@ static __always_inline void swerve_number_handshake(struct bpf_sock_ops *ctx, __
 	struct swerve_handshake *handshake, numbered;
 	struct swerve_socket *socket;
 
-	/* The kernel asks for the timeout of a SYN's answer, too; and others than ours connect. */
-	if (!ctx->is_fullsock || !(ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG))
-		return;
 	socket = swerve_stored(ctx, 0);
 	if (!socket || !(socket->flags & SWERVE_SOCKET_RENUMBERED))
 		return;
@@ -96,12 +89,14 @@ static __always_inline void swerve_delete_handshake(const struct swerve_handshak
 		bpf_map_delete_elem(&swerve_handshakes, key);
 }
 
-/* The origin of a connection from inside the pod, consumed. */
+/*
+ * The origin of a connection from inside the pod, consumed. One that cannot have been turned was handed
+ * on, and has none.
+ */
 static __always_inline bool swerve_take_handshake(struct bpf_sock_ops *ctx, __u64 pod_key,
-						  const struct swerve_pod *pod,
+						  bool is_renumbered, bool may_be_turned,
 						  struct swerve_endpoint *origin)
 {
-	bool is_renumbered = pod && (pod->flags & SWERVE_POD_RENUMBERED);
 	struct swerve_handshake_key key = { .pod = pod_key };
 	const struct swerve_handshake *handshake = NULL;
 	__u64 cookie;
@@ -121,6 +116,8 @@ static __always_inline bool swerve_take_handshake(struct bpf_sock_ops *ctx, __u6
 		if (!handshake || (is_renumbered && handshake->port))
 			return false;
 	}
+	if (handshake->origin.port && !may_be_turned)
+		return false;
 	*origin = handshake->origin;
 	cookie = handshake->cookie;
 	port = handshake->port;
@@ -134,7 +131,10 @@ static __always_inline bool swerve_take_handshake(struct bpf_sock_ops *ctx, __u6
 	return true;
 }
 
-/* The application's socket closes: a handshake nobody took goes with it. */
+/*
+ * The application's socket closes: a handshake nobody took goes with it. What the flag says is of the
+ * node's own entry, and a cgroup's program has one of its own.
+ */
 static __always_inline void swerve_forget_handshake(struct bpf_sock_ops *ctx, __u64 pod,
 						    const struct swerve_socket *socket)
 {
@@ -142,6 +142,10 @@ static __always_inline void swerve_forget_handshake(struct bpf_sock_ops *ctx, __
 	struct swerve_handshake_key key = {};
 
 	swerve_client_key(ctx, pod, &key);
+	if (SWERVE_KNOWS_TYPES && (socket->flags & SWERVE_SOCKET_PLACEABLE)) {
+		swerve_withdraw(&key, cookie);
+		return;
+	}
 	swerve_delete_handshake(&key, cookie);
 	if (!(socket->flags & SWERVE_SOCKET_RENUMBERED))
 		return;

@@ -17,12 +17,19 @@ static __always_inline void swerve_on_listen(struct bpf_sock_ops *ctx, __u64 pod
 	(void)pod_key;
 }
 
+static __always_inline bool swerve_was_assigned(struct bpf_sock_ops *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
 static __always_inline bool swerve_take_local(struct bpf_sock_ops *ctx,
-					      const struct swerve_pod *pod,
+					      const struct swerve_pod *pod, bool is_assigned,
 					      struct swerve_endpoint *origin)
 {
 	(void)ctx;
 	(void)pod;
+	(void)is_assigned;
 	(void)origin;
 	return false;
 }
@@ -43,13 +50,19 @@ static __always_inline void swerve_note_port(struct bpf_sock_ops *ctx)
 		*port = ctx->local_port;
 }
 
-/* Whether socket lookup gave the connection to a listener that listens on another port. */
+/*
+ * Whether socket lookup gave the connection to a listener that listens on another port. If so, its own
+ * port is noted.
+ */
 static __always_inline bool swerve_was_assigned(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 *port = sk ? bpf_sk_storage_get(&swerve_listening, sk, NULL, 0) : NULL;
 
-	return port && *port != ctx->local_port;
+	if (!port || (*port & SWERVE_LISTENING_PORT) == ctx->local_port)
+		return false;
+	*port = (*port & SWERVE_LISTENING_PORT) | ctx->local_port << SWERVE_ASSIGNED_SHIFT;
+	return true;
 }
 
 /* The sidecar listens on its inbound port: socket lookup may choose it. */
@@ -81,15 +94,17 @@ static __always_inline void swerve_on_listen(struct bpf_sock_ops *ctx, __u64 pod
 		swerve_count(SWERVE_STAT_LISTENERS_FULL);
 }
 
-/* The origin of a connection that socket lookup gave to the sidecar: where it arrived. */
+/*
+ * The origin of a connection that socket lookup gave to the sidecar: where it arrived. The plan may
+ * have changed since the SYN: where the socket knows, it knows better than the verdict.
+ */
 static __always_inline bool swerve_take_local(struct bpf_sock_ops *ctx,
-					      const struct swerve_pod *pod,
+					      const struct swerve_pod *pod, bool is_assigned,
 					      struct swerve_endpoint *origin)
 {
 	struct swerve_question ask = { .port = ctx->local_port };
 
-	/* The plan may have changed since the SYN: the socket knows better than the verdict. */
-	if (!swerve_was_assigned(ctx)) {
+	if (!is_assigned) {
 		if (!(pod->flags & SWERVE_POD_SOCKET_LOOKUP))
 			return false;
 		SWERVE_TAKE_ADDRESS(ctx, remote, &ask.peer);

@@ -7,8 +7,16 @@
 
 /*
  * Listener -> the port it listens on, host order. Each socket it accepts gets a copy: one whose own
- * port is another was given to it by socket lookup, whatever the plan says by now.
+ * port is another was given to it by socket lookup, whatever the plan says by now. Its own port is
+ * then noted in the upper half: with its own address that is the origin, and there is no need of a
+ * storage more (SWERVE_BY_KERNEL_TYPES).
+ *
+ * An older version's value has no upper half, and is of a socket that listens or has its origin in
+ * storage: so the name is the same. What has one is never left to programs that do not know of it.
  */
+#define SWERVE_LISTENING_PORT 0xffff
+#define SWERVE_ASSIGNED_SHIFT 16
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);

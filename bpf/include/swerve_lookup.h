@@ -35,7 +35,7 @@ static __always_inline void swerve_map_ipv4(struct swerve_addr *addr, __u32 ipv4
 	addr->word[3] = ipv4;
 }
 
-/* Takes an address of a sock_ops or sk_lookup context; `side` is local or remote. */
+/* Takes an address of a sock_ops or sk_lookup context, or a socket: `side` is local, remote, src, dst. */
 #define SWERVE_TAKE_ADDRESS(ctx, side, addr)                                   \
 	do {                                                                   \
 		if ((ctx)->family == AF_INET) {                                \
@@ -128,9 +128,13 @@ static __always_inline struct swerve_verdict swerve_ask_inbound(const struct swe
 								struct swerve_question *ask)
 {
 	ask->protocol = IPPROTO_TCP;
-	ask->ports = swerve_port_lists(pod->set, ask->port);
-	if (pod->flags & (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET | SWERVE_POD_PASSTHROUGH))
-		ask->networks = swerve_networks(pod, &ask->peer);
+	/* What comes from inside is decided without: every connection to the sidecar among it. */
+	if (!swerve_is_inside(pod, ask)) {
+		ask->ports = swerve_port_lists(pod->set, ask->port);
+		if (pod->flags &
+		    (SWERVE_POD_IN_NETWORKS | SWERVE_POD_OWN_IN_SET | SWERVE_POD_PASSTHROUGH))
+			ask->networks = swerve_networks(pod, &ask->peer);
+	}
 	return swerve_inbound(pod, ask);
 }
 

@@ -34,8 +34,41 @@ static __always_inline int swerve_deny(int error)
 
 #endif
 
-/* Who created the socket; without a record, who uses it. */
-static __always_inline void swerve_take_owner(const struct swerve_socket *socket,
+#ifdef SWERVE_BY_KERNEL_TYPES
+
+#include "swerve_kernel.h"
+
+/* The filesystem user and group that the socket's file was opened with, whoever uses it now. */
+static __always_inline bool swerve_take_opener(struct bpf_sock_addr *ctx,
+					       struct swerve_question *ask)
+{
+	const struct bpf_sock_addr_kern *kernel = bpf_cast_to_kern_ctx(ctx);
+	const struct socket *socket = kernel->sk->sk_socket;
+	const struct cred *cred;
+
+	if (!socket || !socket->file)
+		return false;
+	cred = socket->file->f_cred;
+	ask->uid = cred->fsuid.val;
+	ask->gid = cred->fsgid.val;
+	return true;
+}
+
+#else
+
+static __always_inline bool swerve_take_opener(struct bpf_sock_addr *ctx,
+					       struct swerve_question *ask)
+{
+	(void)ctx;
+	(void)ask;
+	return false;
+}
+
+#endif
+
+/* Who created the socket; without a record, who opened its file, or as far as we know, who uses it. */
+static __always_inline void swerve_take_owner(struct bpf_sock_addr *ctx,
+					      const struct swerve_socket *socket,
 					      struct swerve_question *ask)
 {
 	__u64 owner;
@@ -45,6 +78,8 @@ static __always_inline void swerve_take_owner(const struct swerve_socket *socket
 		ask->gid = socket->gid;
 		return;
 	}
+	if (swerve_take_opener(ctx, ask))
+		return;
 	owner = bpf_get_current_uid_gid();
 	ask->uid = owner;
 	ask->gid = owner >> 32;

@@ -33,8 +33,12 @@ static __always_inline bool swerve_is_multipath(struct bpf_sock *ctx)
 	return true;
 }
 
-/* Owner identity is who created the socket, so remember it before the program drops privileges. */
-static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u64 key, __u32 uid, __u32 gid)
+/*
+ * Owner identity is who created the socket, so remember it before the program drops privileges. The
+ * sidecar's need no record where the file tells as well, and are never redirected but to themselves.
+ */
+static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u64 key, __u32 uid, __u32 gid,
+					    bool has_files)
 {
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
 
@@ -44,6 +48,8 @@ static __always_inline int swerve_on_create(struct bpf_sock *ctx, __u64 key, __u
 		return swerve_deny(EPROTONOSUPPORT);
 	if (ctx->protocol != IPPROTO_TCP &&
 	    (ctx->protocol != IPPROTO_UDP || !(pod->flags & SWERVE_POD_DNS_UDP)))
+		return ALLOW;
+	if (has_files && (pod->flags & SWERVE_POD_SIDECAR_UID) && pod->sidecar_uid == uid)
 		return ALLOW;
 	return swerve_record_owner(bpf_sk_storage_get(&swerve_sockets, ctx, NULL,
 						      BPF_SK_STORAGE_GET_F_CREATE),

@@ -254,6 +254,12 @@ SWERVE_INLINE struct swerve_verdict swerve_outbound(const struct swerve_pod *pod
 	return swerve_say(SWERVE_REDIRECT_OUTBOUND, SWERVE_REASON_OUTBOUND);
 }
 
+/* Whether what arrives comes from the pod itself. */
+SWERVE_INLINE int swerve_is_inside(const struct swerve_pod *pod, const struct swerve_question *ask)
+{
+	return ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask);
+}
+
 /*
  * Inbound. A connection whose source is the pod itself, or loopback, or what the sidecar hands on
  * from, is taken to have come over the loopback interface. Elsewhere the kernel drops such sources as
@@ -268,8 +274,7 @@ SWERVE_INLINE struct swerve_verdict swerve_inbound(const struct swerve_pod *pod,
 
 	if (!(pod->flags & SWERVE_POD_ENABLED))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_DISABLED);
-	if (ask->is_onward || swerve_is_loopback(&ask->peer) || swerve_is_own(pod, ask) ||
-	    (networks & SWERVE_NETWORK_PASSTHROUGH))
+	if (swerve_is_inside(pod, ask) || (networks & SWERVE_NETWORK_PASSTHROUGH))
 		return swerve_say(SWERVE_PASS, SWERVE_REASON_LOOPBACK);
 	verdict = swerve_preamble(pod, ask, &decided);
 	if (decided)

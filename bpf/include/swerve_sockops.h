@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
-/* swerve_sockops.h - what sock_ops does for inbound by tc: a flow lives as long as its socket. */
+/*
+ * swerve_sockops.h - what sock_ops knows of a socket; and for inbound by tc, that a flow lives as long
+ * as its socket.
+ */
 #ifndef SWERVE_SOCKOPS_H
 #define SWERVE_SOCKOPS_H
 
@@ -9,6 +12,33 @@
 static __always_inline __u16 swerve_remote_port(struct bpf_sock_ops *ctx)
 {
 	return bpf_htons(bpf_ntohl(ctx->remote_port));
+}
+
+/* Whether the socket is where connections are turned to (swerve_turn): loopback's first addresses. */
+static __always_inline bool swerve_may_be_turned(struct bpf_sock_ops *ctx)
+{
+	struct swerve_addr local, first = {};
+
+	SWERVE_TAKE_ADDRESS(ctx, local, &local);
+	if (swerve_family(&local))
+		first.word[3] = bpf_htonl(1);
+	else
+		swerve_map_ipv4(&first, bpf_htonl(INADDR_LOOPBACK));
+	return swerve_same(&local, &first);
+}
+
+/* What is known of the socket, if anything is. */
+static __always_inline struct swerve_socket *swerve_stored(struct bpf_sock_ops *ctx, __u64 flags)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk ? bpf_sk_storage_get(&swerve_sockets, sk, NULL, flags) : NULL;
+}
+
+/* Asks to be told of the socket's states, its close among them. */
+static __always_inline void swerve_watch(struct bpf_sock_ops *ctx)
+{
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* The sidecar's end of a flow that tc rewrites, as it leaves. */
@@ -46,7 +76,7 @@ static __always_inline void swerve_keep_flow(struct bpf_sock_ops *ctx, __u64 pod
 
 	if (entry)
 		swerve_set_expiry(&key, entry, 0);
-	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	swerve_watch(ctx);
 }
 
 /*

@@ -17,6 +17,8 @@
  * On error denies the connection: one that cannot be recorded must not leave the pod around the
  *          sidecar (docs/adr/0004-fail-closed.md).
  */
+#define SWERVE_CONTEXT bpf_sock_addr_kern
+
 #include "swerve_identity.h"
 #include "swerve_outbound.h"
 #include "swerve_source.h"
@@ -33,15 +35,30 @@ static __always_inline __u32 numbering(const struct swerve_pod *pod)
 	       (SWERVE_POD_RENUMBERED / SWERVE_SOCKET_RENUMBERED);
 }
 
+/*
+ * Whether the handshake may be a place, as a flag of the socket; those of cgroups' own programs may
+ * not, for sock_ops would know them by another pod, nor those that NAT may renumber.
+ */
+static __always_inline __u32 placing(const struct swerve_pod *pod)
+{
+#if defined(SWERVE_BY_KERNEL_TYPES) && !defined(SWERVE_BY_ATTACHMENT)
+	return pod->flags & SWERVE_POD_RENUMBERED ? 0 : SWERVE_SOCKET_PLACEABLE;
+#else
+	(void)pod;
+	return 0;
+#endif
+}
+
 /* Records where the socket was going and turns it to the sidecar's `port`. */
 static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 				    const struct swerve_pod *pod, const struct swerve_question *ask,
-				    __u16 port)
+				    struct swerve_socket *socket, __u16 port)
 {
-	struct swerve_socket *socket;
 	struct swerve_addr source;
 
-	socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL,
+					    BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {
 		swerve_count(SWERVE_STAT_STORAGE_FULL);
 		return DENY;
@@ -56,7 +73,8 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, bool is_ipv4,
 	}
 	socket->origin.addr = ask->peer;
 	socket->origin.port = bpf_htons(ask->port);
-	socket->flags |= SWERVE_SOCKET_ORIGIN | SWERVE_SOCKET_CLIENT | numbering(pod);
+	socket->flags |= SWERVE_SOCKET_ORIGIN | SWERVE_SOCKET_CLIENT | numbering(pod) |
+			 placing(pod);
 	if (ask->protocol == IPPROTO_UDP) {
 		socket->asked = socket->origin;
 		socket->answer_port = bpf_htons(port);
@@ -154,7 +172,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, __u64 key,
 	socket = bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0);
 	if (socket) /* what an earlier connect(2) of this socket said no longer holds */
 		socket->flags &= SWERVE_SOCKET_OWNER | SWERVE_SOCKET_BOUND;
-	swerve_take_owner(socket, &ask);
+	swerve_take_owner(ctx, socket, &ask);
 	swerve_bound_source(ctx, is_ipv4, socket, &ask.source);
 	swerve_settle(&ask);
 	swerve_ask_source(pod, &ask);
@@ -167,7 +185,7 @@ static __always_inline int decide(struct bpf_sock_addr *ctx, __u64 key,
 		return DENY;
 	if (verdict.action == SWERVE_PASS)
 		return pass(ctx, is_ipv4, socket);
-	return redirect(ctx, is_ipv4, pod, &ask, sidecar_port(pod, verdict.action));
+	return redirect(ctx, is_ipv4, pod, &ask, socket, sidecar_port(pod, verdict.action));
 }
 
 SEC("cgroup/connect4")

@@ -14,6 +14,8 @@
  * Writes   swerve_sockets, swerve_counts, swerve_stats
  * On error denies the datagram.
  */
+#define SWERVE_CONTEXT bpf_sock_addr_kern
+
 #include "swerve_identity.h"
 #include "swerve_outbound.h"
 
@@ -44,7 +46,7 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, __u64 key, bool is
 	    ask.port != SWERVE_DOMAIN_PORT)
 		return ALLOW;
 	swerve_settle(&ask);
-	swerve_take_owner(bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0), &ask);
+	swerve_take_owner(ctx, bpf_sk_storage_get(&swerve_sockets, ctx->sk, NULL, 0), &ask);
 	verdict = swerve_ask_outbound(pod, &ask);
 	swerve_decided(key, SWERVE_OUTBOUND, verdict.reason);
 	if (verdict.action != SWERVE_REDIRECT_DNS)

@@ -23,5 +23,5 @@ int swerve_sock_create(struct bpf_sock *ctx)
 	__u64 pod = SWERVE_POD(ctx, sock_create);
 	__u64 owner = bpf_get_current_uid_gid();
 
-	return swerve_on_create(ctx, pod, owner, owner >> 32);
+	return swerve_on_create(ctx, pod, owner, owner >> 32, false);
 }

@@ -15,14 +15,29 @@ OBJECT connect_object[] = {
 OBJECT connect_attached_object[] = {
 #embed "objects/connect_attached.bpf.o"
 };
+OBJECT connect_attached_typed_object[] = {
+#embed "objects/connect_attached_typed.bpf.o"
+};
+OBJECT connect_typed_object[] = {
+#embed "objects/connect_typed.bpf.o"
+};
 OBJECT dns_object[] = {
 #embed "objects/dns.bpf.o"
 };
 OBJECT dns_attached_object[] = {
 #embed "objects/dns_attached.bpf.o"
 };
+OBJECT dns_attached_typed_object[] = {
+#embed "objects/dns_attached_typed.bpf.o"
+};
+OBJECT dns_typed_object[] = {
+#embed "objects/dns_typed.bpf.o"
+};
 OBJECT getsockopt_object[] = {
 #embed "objects/getsockopt.bpf.o"
+};
+OBJECT getsockopt_typed_object[] = {
+#embed "objects/getsockopt_typed.bpf.o"
 };
 OBJECT multipath_object[] = {
 #embed "objects/multipath.bpf.o"
@@ -51,6 +66,9 @@ OBJECT sockops_object[] = {
 OBJECT sockops_attached_object[] = {
 #embed "objects/sockops_attached.bpf.o"
 };
+OBJECT sockops_typed_object[] = {
+#embed "objects/sockops_typed.bpf.o"
+};
 OBJECT tc_object[] = {
 #embed "objects/tc.bpf.o"
 };
@@ -65,9 +83,14 @@ struct swerve_object swerve_object(enum swerve_object_name name)
 	static const struct swerve_object objects[] = {
 		[SWERVE_OBJECT_CONNECT] = ENTRY(connect_object),
 		[SWERVE_OBJECT_CONNECT_ATTACHED] = ENTRY(connect_attached_object),
+		[SWERVE_OBJECT_CONNECT_ATTACHED_TYPED] = ENTRY(connect_attached_typed_object),
+		[SWERVE_OBJECT_CONNECT_TYPED] = ENTRY(connect_typed_object),
 		[SWERVE_OBJECT_DNS] = ENTRY(dns_object),
 		[SWERVE_OBJECT_DNS_ATTACHED] = ENTRY(dns_attached_object),
+		[SWERVE_OBJECT_DNS_ATTACHED_TYPED] = ENTRY(dns_attached_typed_object),
+		[SWERVE_OBJECT_DNS_TYPED] = ENTRY(dns_typed_object),
 		[SWERVE_OBJECT_GETSOCKOPT] = ENTRY(getsockopt_object),
+		[SWERVE_OBJECT_GETSOCKOPT_TYPED] = ENTRY(getsockopt_typed_object),
 		[SWERVE_OBJECT_MULTIPATH] = ENTRY(multipath_object),
 		[SWERVE_OBJECT_OWNER] = ENTRY(owner_object),
 		[SWERVE_OBJECT_OWNER_ATTACHED] = ENTRY(owner_attached_object),
@@ -77,6 +100,7 @@ struct swerve_object swerve_object(enum swerve_object_name name)
 		[SWERVE_OBJECT_SK_LOOKUP] = ENTRY(sk_lookup_object),
 		[SWERVE_OBJECT_SOCKOPS] = ENTRY(sockops_object),
 		[SWERVE_OBJECT_SOCKOPS_ATTACHED] = ENTRY(sockops_attached_object),
+		[SWERVE_OBJECT_SOCKOPS_TYPED] = ENTRY(sockops_typed_object),
 		[SWERVE_OBJECT_TC] = ENTRY(tc_object),
 	};
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <bpf/bpf.h>
@@ -34,6 +35,24 @@ static inline int clibbpf_open(const void *_Nonnull bytes, size_t size, const ch
 
 	*object = bpf_object__open_mem(bytes, size, &options);
 	return *object ? 0 : -errno;
+}
+
+/*
+ * [errno] How many values of an array begin with another word than 0, read where they are: the array
+ * was made with BPF_F_MMAPABLE, and programs go on writing to it.
+ */
+static inline int clibbpf_count_taken(int map, size_t entries, size_t value_size)
+{
+	size_t size = entries * value_size, i;
+	char *values = (char *)mmap(NULL, size, PROT_READ, MAP_SHARED, map, 0);
+	int taken = 0;
+
+	if (values == MAP_FAILED)
+		return -errno;
+	for (i = 0; i < entries; i++)
+		taken += *(const volatile uint64_t *)(values + i * value_size) != 0;
+	munmap(values, size);
+	return taken;
 }
 
 /* [variadic] Stops libbpf from writing to stderr; what it knows is in the errors it returns. */

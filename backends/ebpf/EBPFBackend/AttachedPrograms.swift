@@ -35,14 +35,13 @@ struct AttachedPrograms: Sendable {
         _ loader: inout ProgramLoader, owners wanted: OwnerMethod?, below features: FeatureCeiling
     ) throws(KernelError) {
         var builder = Builder(loader: loader)
-        for part in ProgramPart.origins { try builder.load(part) }
+        for part in ProgramPart.origins { try builder.load(part.attached) }
         if features.permits(KernelVersion(5, 8)),
             BPFProbe.program(.cgroupSocketAddress, .getpeername4) == .yes
         {
-            try builder.load(.peername)
+            try builder.load(ProgramPart.peername.attached)
         }
-        ownerMethod = try builder.loadOwners(wanted, below: features)
-        for part in ProgramPart.deciders { try builder.load(part) }
+        ownerMethod = try builder.loadDeciders(wanted, below: features)
         entries = builder.entries
         reports = builder.reports
         usesLinks = features.permits(KernelVersion(5, 8))
@@ -57,7 +56,7 @@ struct AttachedPrograms: Sendable {
         init(loader: ProgramLoader) { self.loader = loader }
 
         mutating func load(_ part: ProgramPart) throws(KernelError) {
-            let loaded = try loader.load(part.attached)
+            let loaded = try loader.load(part)
             let shared = Set(NodeBuilder.mapNames.compactMap { loader.maps[$0]?.id })
             for place in part.places {
                 let program = try loaded.program(place.program)
@@ -70,22 +69,29 @@ struct AttachedPrograms: Sendable {
             }
         }
 
-        /// Loads the programs that say who a socket's owner is, the best the kernel takes.
-        mutating func loadOwners(
+        /// Loads the programs that redirect, and before them those that say who a socket's owner
+        /// is: the best the kernel takes.
+        mutating func loadDeciders(
             _ wanted: OwnerMethod?, below features: FeatureCeiling
         ) throws(KernelError) -> OwnerMethod {
-            let choices: [(OwnerMethod, KernelVersion, ProgramPart)] = [
-                (.credentials, KernelVersion(6, 2), .exactOwner),
-                (.realUser, KernelVersion(5, 9), .basicOwner),
-                (.connectingUser, KernelVersion(5, 4), .multipath),
+            let untyped = ProgramPart.deciders.map(\.attached)
+            let choices: [(OwnerMethod, KernelVersion, [ProgramPart])] = [
+                (
+                    .credentials, KernelVersion(6, 2),
+                    [ProgramPart.exactOwner.attached] + ProgramPart.deciders.map(\.attachedTyped)
+                ),
+                (.realUser, KernelVersion(5, 9), [ProgramPart.basicOwner.attached] + untyped),
+                (.connectingUser, KernelVersion(5, 4), [ProgramPart.multipath] + untyped),
             ]
-            for (method, since, part) in choices
+            for (method, since, parts) in choices
             where features.permits(since) && (wanted ?? method) == method {
+                let before = self
                 do throws(KernelError) {
-                    try load(part)
+                    for part in parts { try load(part) }
                     return method
                 } catch {
-                    guard wanted == nil, error.saysNoExactOwner else { throw error }
+                    self = before
+                    guard wanted == nil, error.saysNoTypes else { throw error }
                 }
             }
             throw KernelError("find out who owns a socket", .notSupported)

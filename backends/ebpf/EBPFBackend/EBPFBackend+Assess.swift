@@ -178,9 +178,10 @@ extension EBPFBackend {
                 .program(.cgroupSocket, .socketCreate), tests: ["BackendContractTests"]),
             Row(
                 "owner by credentials", "6.2",
-                "a socket's owner as packet filters see it, of older sockets too", .exactOwner,
-                without: "the real user of new sockets; before 5.9, of who connects",
-                tests: ["ObservationTests", "FullPolicyTests"]),
+                "a socket's owner as packet filters see it, of older sockets too; places (ADR 0024)",
+                .exactOwner,
+                without: "the real user of new sockets, before 5.9 of who connects; handshakes",
+                tests: ["ObservationTests", "FullPolicyTests", "HandoverTests"]),
         ]
     }
 

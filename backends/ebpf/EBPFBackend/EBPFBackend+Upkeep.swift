@@ -40,11 +40,13 @@ extension EBPFBackend {
 
     /// Removes the handshakes of pods that are gone; those of others are handed over by the programs,
     /// whether there is an entry or none.
+    ///
+    /// Places are the programs' alone, which take those of pods without an entry as they need them.
     private func clearHandshakes(allBut pods: Set<UInt64>) throws(KernelError) {
         let found = Set(try node.handshakes.keys(as: swerve_handshake_key.self).map(\.pod))
         guard !found.isSubset(of: pods) else { return }
         let there = try PodKeys.reachable(below: node.cgroup)
-        try removeHandshakes { !pods.contains($0.pod) && there[$0.pod] == nil }
+        try removeHandshakes { !pods.contains($0) && there[$0] == nil }
     }
 
     /// Forgets every pod but these whose namespace, or cgroup, is gone.
@@ -78,7 +80,7 @@ extension EBPFBackend {
         } else {
             try CgroupInstallation(of: key, somewhereIn: node)?.detach()
         }
-        try removeHandshakes { $0.pod == key }
+        try removeHandshakes { $0 == key }
         for pins in node.pins(of: key) { try pins.remove() }
         let set = installations.removeValue(forKey: key)?.set ?? sets.inherit(key)
         guard let set else { return }
@@ -86,10 +88,10 @@ extension EBPFBackend {
         sets.release(set)
     }
 
-    func removeHandshakes(
-        where isUnwanted: (swerve_handshake_key) -> Bool
-    ) throws(KernelError) {
-        for key in try node.handshakes.keys(as: swerve_handshake_key.self) where isUnwanted(key) {
+    /// Those of the pods that are not wanted.
+    func removeHandshakes(of isUnwanted: (UInt64) -> Bool) throws(KernelError) {
+        for key in try node.handshakes.keys(as: swerve_handshake_key.self)
+        where isUnwanted(key.pod) {
             try node.handshakes.delete(key)
         }
     }
@@ -114,13 +116,15 @@ extension EBPFBackend {
         try during("count map entries") { () throws(KernelError) in
             var counts: [String: Int] = [:]
             for map in fillingMaps { counts[map.name] = try map.count() }
+            if let map = node.handovers { counts[map.name] = try map.countTaken() }
             return counts
         }
     }
 
     /// How many entries the same maps have room for.
     package var capacities: [String: Int] {
-        Dictionary(fillingMaps.map { ($0.name, $0.maxEntries) }) { $1 }
+        let maps = fillingMaps + [node.handovers].compactMap(\.self)
+        return Dictionary(maps.map { ($0.name, $0.maxEntries) }) { $1 }
     }
 
     private var fillingMaps: [BPFMap] {
@@ -134,7 +138,7 @@ extension EBPFBackend {
     package func failures() throws(RedirectionError) -> [String: UInt64] {
         let names = [
             "storage full", "handshakes full", "bind failed", "listeners full", "no listener",
-            "flows full", "mptcp refused", "no source",
+            "flows full", "mptcp refused", "no source", "handovers full",
         ]
         return try during("read failure counters") { () throws(KernelError) in
             var counts: [String: UInt64] = [:]
@@ -152,4 +156,7 @@ extension EBPFBackend {
     package var programs: [ProgramReport] {
         node.reports + (installations.values.first?.inbound?.reports ?? [])
     }
+
+    /// Those for the cgroups of workloads beside pods, once there has been one.
+    package nonisolated var programsOfCgroups: [ProgramReport] { node.cgroupReports }
 }

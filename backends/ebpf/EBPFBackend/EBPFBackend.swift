@@ -259,7 +259,7 @@ package actor EBPFBackend: RedirectionBackend {
             if let attached = old?.attached {
                 try attached.detach()
                 // Nobody is left who would hand their origins over, or see their sockets close.
-                try removeHandshakes { $0.pod == key }
+                try removeHandshakes { $0 == key }
             }
             try old?.inbound?.detach(from: workload.namespace, key, node)
             for pins in node.pins(of: key) { try pins.remove() }

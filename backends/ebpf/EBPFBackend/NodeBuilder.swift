@@ -19,6 +19,8 @@ struct NodeBuilder {
     private(set) var reports: [ProgramReport] = []
     /// The programs that take the place of an older version's, once the pods are there.
     private(set) var waiting: [Waiting]?
+    /// Whether the programs that are there keep connections in a table of places.
+    private var hasPlaces = false
 
     struct Waiting: Sendable {
         let program: BPFProgram
@@ -40,10 +42,13 @@ struct NodeBuilder {
         self.init(cgroup, pins: pins, build: build)
         var maps = try pins.openMaps()
         try Self.recover(&maps, of: cgroup)
+        hasPlaces = maps["swerve_handovers"] != nil
         loader = ProgramLoader(sharing: maps)
         try openLinks(in: pins)
         let isOwn = try maps[Self.tag]?.lookup(UInt32(0), as: UInt64.self) == build
-        guard isOwn, Self.mapNames.allSatisfy({ maps[$0] != nil }) else { return }
+        guard isOwn, Self.mapNames.subtracting(Self.typed).allSatisfy({ maps[$0] != nil }) else {
+            return
+        }
         loader = ProgramLoader(adopting: maps)
     }
 
@@ -57,6 +62,7 @@ struct NodeBuilder {
     ) throws(KernelError) {
         self.init(cgroup, pins: pins, build: build)
         let maps = try older.openMaps()
+        hasPlaces = maps["swerve_handovers"] != nil
         loader = ProgramLoader(sharing: maps.filter { Self.carriedOver.contains($0.key) })
         try openLinks(in: older)
         waiting = []
@@ -65,8 +71,11 @@ struct NodeBuilder {
     /// The maps that programs write, about connections and the sidecars' listeners.
     private static let carriedOver: Set = [
         "swerve_sockets", "swerve_handshakes", "swerve_listening", "swerve_listeners",
-        "swerve_flows",
+        "swerve_flows", "swerve_handovers",
     ]
+
+    /// Those that are there where the kernel's own types are known.
+    private static let typed: Set = ["swerve_handovers"]
 
     static let mapNames =
         carriedOver.union([
@@ -114,14 +123,36 @@ struct NodeBuilder {
     mutating func complete(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
         if let method = try adoptAll(wanted) { return method }
         try setTag(0)
-        for part in ProgramPart.readers { try attach(part) }
-        let method = try attachOwners(wanted)
-        for part in ProgramPart.deciders { try attach(part) }
+        let method = try attachAll(wanted)
         guard waiting == nil else { return method }
         try renewPods()
         try removeStrangers()
         try setTag(build)
         return method
+    }
+
+    /// Those that know the kernel's types, if they can be had.
+    ///
+    /// They are not replaced by others: what connections have places for, nobody else finds.
+    private mutating func attachAll(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
+        if wanted != .realUser {
+            let before = self
+            do throws(KernelError) {
+                try attach(ProgramPart.typedAll)
+                return .credentials
+            } catch {
+                // Some of them may act already; they go with their links and pins.
+                self = before
+                guard wanted == nil, error.saysNoTypes, !hasPlaces else { throw error }
+            }
+        }
+        guard !hasPlaces else {
+            throw KernelError(
+                "replace programs that go by credentials", .notSupported,
+                detail: "those that go by the real user do not know of their connections")
+        }
+        try attach(ProgramPart.untypedAll)
+        return .realUser
     }
 
     /// The same where nothing is attached to the node's cgroup, but to each workload's own.
@@ -139,10 +170,9 @@ struct NodeBuilder {
     /// Takes everything as it is, if it is whole and this build's own.
     private mutating func adoptAll(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod? {
         guard loader.isAdopting else { return nil }
-        let method = links["swerve_adopt_connect4"] == nil ? OwnerMethod.realUser : .credentials
+        let method = links["swerve_sock_owner"] == nil ? OwnerMethod.realUser : .credentials
         guard wanted == nil || wanted == method else { return nil }
-        let owner = method == .credentials ? ProgramPart.exactOwner : .basicOwner
-        let parts = ProgramPart.readers + [owner] + ProgramPart.deciders
+        let parts = method == .credentials ? ProgramPart.typedAll : ProgramPart.untypedAll
         let wantedPlaces = parts.flatMap(\.places)
         guard wantedPlaces.allSatisfy({ links[$0.program] != nil }) else { return nil }
         places = wantedPlaces
@@ -154,14 +184,21 @@ struct NodeBuilder {
         return method
     }
 
-    private mutating func attach(_ part: ProgramPart) throws(KernelError) {
-        let loaded = try loader.load(part)
+    /// Loads all of them before any acts.
+    private mutating func attach(_ parts: [ProgramPart]) throws(KernelError) {
+        var programs: [Waiting] = []
+        for part in parts {
+            let loaded = try loader.load(part)
+            for place in part.places {
+                programs.append(
+                    Waiting(program: try loaded.program(place.program), place: place))
+            }
+        }
         try pinMaps()
-        for place in part.places {
-            let program = try loaded.program(place.program)
-            try put(program, place)
-            places.append(place)
-            reports.append(ProgramReport(program))
+        for item in programs {
+            try put(item)
+            places.append(item.place)
+            reports.append(ProgramReport(item.program))
         }
     }
 
@@ -175,14 +212,12 @@ struct NodeBuilder {
         }
     }
 
-    private mutating func put(
-        _ program: BPFProgram, _ place: ProgramPart.Place
-    ) throws(KernelError) {
+    private mutating func put(_ item: Waiting) throws(KernelError) {
         guard waiting == nil else {
-            waiting?.append(Waiting(program: program, place: place))
+            waiting?.append(item)
             return
         }
-        try self.place(program, place)
+        try place(item.program, item.place)
     }
 
     private mutating func place(
@@ -203,23 +238,6 @@ struct NodeBuilder {
         let link = try BPFLink.attach(program, to: cgroup, place.type)
         links[place.program] = link
         try pins?.pin(link, place.program)
-    }
-
-    /// Attaches the programs that say who a socket's owner is, the best the kernel takes.
-    private mutating func attachOwners(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
-        if wanted != .realUser {
-            let before = self
-            do throws(KernelError) {
-                try attach(ProgramPart.exactOwner)
-                return .credentials
-            } catch {
-                // Some of its programs may act already; they go with their links and pins.
-                self = before
-                guard wanted == nil, error.saysNoExactOwner else { throw error }
-            }
-        }
-        try attach(ProgramPart.basicOwner)
-        return .realUser
     }
 
     /// Removes the links of programs that are no longer among ours.

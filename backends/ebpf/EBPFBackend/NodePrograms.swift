@@ -19,6 +19,8 @@ final class NodePrograms: Sendable {
     let networkSets: BPFMap
     let owners: BPFMap
     let handshakes: BPFMap
+    /// What spares most connections an entry there, where the kernel's own types are known.
+    let handovers: BPFMap?
     /// The maps of inbound by socket lookup, where the node's programs know of it.
     let listening: BPFMap?
     let listeners: BPFMap?
@@ -90,6 +92,7 @@ final class NodePrograms: Sendable {
         networkSets = try loader.map("swerve_network_sets")
         owners = try loader.map("swerve_owners")
         handshakes = try loader.map("swerve_handshakes")
+        handovers = loader.maps["swerve_handovers"]
         listening = loader.maps["swerve_listening"]
         listeners = loader.maps["swerve_listeners"]
         flows = try loader.map("swerve_flows")
@@ -152,6 +155,9 @@ final class NodePrograms: Sendable {
         attachable.withLock { $0 = programs }
         return programs
     }
+
+    /// The same as the verifier saw them, if they have been.
+    var cgroupReports: [ProgramReport] { attachable.withLock { $0?.reports } ?? [] }
 
     /// Those that say what is installed.
     var readable: NodeMaps {

@@ -120,14 +120,14 @@ package enum OwnerMethod: String, Hashable, Sendable, Codable, CaseIterable {
 }
 
 extension ProgramLoader {
-    /// Loads the programs that go by credentials, and lets them go again.
+    /// Loads the programs that go by credentials, as a node does, and lets them go again.
     static func probeExactOwner() -> BPFProbe.Answer {
         var loader = ProgramLoader()
         do throws(KernelError) {
-            _ = try loader.load(ProgramPart.exactOwner)
+            for part in ProgramPart.typedAll { _ = try loader.load(part) }
             return .yes
         } catch {
-            return error.saysNoExactOwner ? .no(error.description) : .unknown(error)
+            return error.saysNoTypes ? .no(error.description) : .unknown(error)
         }
     }
 }
@@ -136,7 +136,7 @@ extension KernelError {
     /// Conclusive: no BTF, no such function, or a verifier or a hook that does not know it.
     ///
     /// libbpf says the first two by `ESRCH` and `ENOENT`; 524 is the kernel's own `ENOTSUPP`.
-    var saysNoExactOwner: Bool {
+    var saysNoTypes: Bool {
         let conclusive: [Errno] = [
             .noSuchProcess, .noSuchFileOrDirectory, .permissionDenied, .invalidArgument,
             .notSupported, Errno(rawValue: 524),
