@@ -33,7 +33,7 @@ enum FirstKernel {
     private static let helpers: [Int32: KernelVersion] = [
         1: v(3, 19), 2: v(3, 19), 3: v(3, 19), 5: v(4, 1), 7: v(4, 1), 9: v(4, 1), 11: v(4, 1),
         15: v(4, 17), 26: v(4, 5), 46: v(4, 19), 59: v(4, 16), 64: v(4, 17), 70: v(4, 18),
-        81: v(4, 19), 86: v(4, 20), 124: v(5, 9), 158: v(5, 11), 187: v(5, 18),
+        81: v(4, 19), 86: v(4, 20), 99: v(5, 2), 124: v(5, 9), 158: v(5, 11), 187: v(5, 18),
     ]
 
     /// Helpers that some types of program got later than others: socket storage, netns cookie.

@@ -66,7 +66,8 @@ static __always_inline long swerve_claim_port(const struct swerve_flow_key *leav
 	other = bpf_map_lookup_elem(&swerve_flows, leaving);
 	if (!other)
 		return -EEXIST;
-	if (other->peer_port == mine->peer_port && other->port == mine->port) {
+	if (other->expires != SWERVE_FLOW_RESERVED && other->peer_port == mine->peer_port &&
+	    other->port == mine->port) {
 		/* Closed long ago: the new connection needs more time than is left. */
 		if (other->expires && other->expires < now + SWERVE_HALF_OPEN_NS / 2)
 			other->expires = mine->expires;

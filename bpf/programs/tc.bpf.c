@@ -82,6 +82,55 @@ static __always_inline int rewrite(struct __sk_buff *ctx, const struct swerve_pa
 	return swerve_set_ports(ctx, packet, source, destination) ? DROP : CONTINUE;
 }
 
+/* Whether there is a socket for the connection as the sidecar sees it that has not seen its last ACK. */
+static __always_inline bool is_half_open(struct __sk_buff *ctx,
+					 const struct swerve_flow_key *leaving)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 size = sizeof(tuple.ipv6);
+	struct bpf_sock *sk;
+	bool has_begun;
+
+	if (swerve_family(&leaving->peer)) {
+		__builtin_memcpy(tuple.ipv6.saddr, &leaving->peer, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &leaving->local, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = leaving->peer_port;
+		tuple.ipv6.dport = leaving->port;
+	} else {
+		size = sizeof(tuple.ipv4);
+		tuple.ipv4.saddr = leaving->peer.word[3];
+		tuple.ipv4.daddr = leaving->local.word[3];
+		tuple.ipv4.sport = leaving->peer_port;
+		tuple.ipv4.dport = leaving->port;
+	}
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	has_begun = sk->state == BPF_TCP_NEW_SYN_RECV;
+	bpf_sk_release(sk);
+	return has_begun;
+}
+
+/*
+ * Whether NAT has redirected the SYN once already, before the programs took over, and the answer was
+ * lost: attaching to a qdisc may lose packets. It is for NAT to answer again. Were it given another
+ * way, the peer would have two answers, and might acknowledge the wrong one.
+ */
+static __always_inline bool has_nat_begun(struct __sk_buff *ctx, const struct swerve_pod *pod,
+					  const struct swerve_flow_key *arriving)
+{
+	struct swerve_flow_key leaving = *arriving;
+	const struct swerve_flow_entry *entry;
+
+	if (!(pod->flags & SWERVE_POD_RENUMBERED))
+		return false;
+	leaving.leaving = 1;
+	leaving.port = bpf_htons(pod->inbound_port);
+	entry = bpf_map_lookup_elem(&swerve_flows, &leaving);
+	return entry && entry->expires == SWERVE_FLOW_RESERVED && entry->port == arriving->port &&
+	       is_half_open(ctx, &leaving);
+}
+
 /* A connection begins; `stale` is what an earlier one with the same ports has left, if any. */
 static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_packet *packet,
 				  const struct swerve_flow_key *arriving,
@@ -90,9 +139,12 @@ static __always_inline int on_syn(struct __sk_buff *ctx, const struct swerve_pac
 	struct swerve_flow_entry entry = { .peer_port = arriving->peer_port };
 	__u64 key = swerve_tc.pod;
 	const struct swerve_pod *pod = bpf_map_lookup_elem(&swerve_pods, &key);
-	__u32 action = pod ? decide(pod, packet) : SWERVE_PASS;
 	__u16 inbound_port = pod ? bpf_htons(pod->inbound_port) : 0;
+	__u32 action;
 
+	if (pod && !stale && has_nat_begun(ctx, pod, arriving))
+		return CONTINUE;
+	action = pod ? decide(pod, packet) : SWERVE_PASS;
 	/* Switched off: what had begun goes on, and nothing begins. */
 	if (stale && pod && !(pod->flags & SWERVE_POD_ENABLED) &&
 	    stale->expires > bpf_ktime_get_ns())

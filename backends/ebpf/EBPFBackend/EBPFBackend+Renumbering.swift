@@ -67,8 +67,10 @@ extension EBPFBackend {
                 pod: pod, peer: swerve_addr(client.address), local: swerve_addr(sidecar.address),
                 peer_port: client.port.bigEndian, port: port.bigEndian, leaving: 1)
             wanted.insert(Self.ends(of: key))
+            let asked = connection.original
             let entry = swerve_flow_entry(
-                expires: SWERVE_FLOW_RESERVED, peer_port: key.peer_port, port: key.port, pad: 0)
+                expires: SWERVE_FLOW_RESERVED, peer_port: asked.source.port.bigEndian,
+                port: asked.destination.port.bigEndian, pad: 0)
             do throws(KernelError) {
                 try node.flows.update(key, entry, .noExist)
             } catch  where error.errno == .fileExists {
