@@ -27,7 +27,10 @@ package enum TestedMechanism: String, CaseIterable, Codable, Sendable {
         switch self {
         case .socketLookup: try await EBPFBackend.load(attachingTo: cgroup, inbound: .socketLookup)
         case .trafficControl:
-            try await EBPFBackend.load(attachingTo: cgroup, inbound: .trafficControl)
+            // Whoever has to go by tc has no programs that know the kernel's types either.
+            try await EBPFBackend.load(
+                attachingTo: cgroup, inbound: .trafficControl,
+                below: FeatureCeiling(KernelVersion(6, 1)))
         case .attachment:
             try await EBPFBackend.load(
                 attachingTo: cgroup, below: FeatureCeiling(KernelVersion(5, 4)))

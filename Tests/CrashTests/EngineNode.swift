@@ -178,7 +178,7 @@ extension Leavings {
         let dumps = maps.filter { map in !lasting.contains { map.contains($0) } }
             .map { "map dump pinned \($0)\n" }.joined()
         let places = try maps.filter { $0.hasSuffix("/swerve_handovers") }.map { path in
-            let taken = try BPFMap.open(pinned: path, name: "swerve_handovers")?.countTaken()
+            let taken = try BPFMap.open(pinned: path, name: "swerve_handovers")?.count(.taken)
             return "\(path): \(taken ?? 0) taken\n"
         }
         return try StockTool.run("bpftool", "batch", "file", "-", input: dumps, in: .current())

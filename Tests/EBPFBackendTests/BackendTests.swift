@@ -71,7 +71,7 @@ import Testing
                     }
                 }
                 #expect(try await backend.occupancy()["swerve_handshakes"] == 0)
-                #expect(try await backend.occupancy()["swerve_handovers"] == 0)
+                #expect(try await backend.occupancy()["swerve_handovers"] ?? 0 == 0)
                 try await backend.remove(from: pod.workload)
             }
         }

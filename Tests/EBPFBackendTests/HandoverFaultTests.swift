@@ -11,7 +11,7 @@ import SystemPackage
 import Testing
 
 /// Places whose owners have died unseen, or are not who they were.
-@Suite(.requiresKernel) struct HandoverFaultTests {
+@Suite(.requiresKernel, .needsKernelTypes) struct HandoverFaultTests {
     /// Nobody told the programs that its socket closed.
     @Test(.timeLimit(.minutes(2)), arguments: AddressFamily.allCases)
     func `a place that was left behind serves no other connection, and is used again`(

@@ -11,7 +11,7 @@ import SystemPackage
 import Testing
 
 /// Many connections at once, of several pods, over the same few places.
-@Suite(.requiresKernel) struct HandoverRaceTests {
+@Suite(.requiresKernel, .needsKernelTypes) struct HandoverRaceTests {
     /// Three pods' connections have one pair of places.
     ///
     /// Each client has a port, and uses it again as soon as it may, after ends of every kind. The

@@ -8,7 +8,7 @@ import SystemPackage
 import Testing
 
 /// Where an outbound connection's origin is while the sidecar's socket lives: in a table of places.
-@Suite(.requiresKernel) struct HandoverTests {
+@Suite(.requiresKernel, .needsKernelTypes) struct HandoverTests {
     @Test(.timeLimit(.minutes(2)), arguments: AddressFamily.allCases)
     func `a connection has its place until the sidecar's socket closes`(
         _ family: AddressFamily

@@ -201,14 +201,15 @@ _Static_assert(sizeof(struct swerve_owner) == 8, "swerve_owner crosses the ABI")
 enum swerve_socket_flag {
 	SWERVE_SOCKET_OWNER = 1 << 0, /* uid and gid are the creator's */
 	SWERVE_SOCKET_ORIGIN = 1 << 1, /* origin is where it was really going */
-	SWERVE_SOCKET_CLIENT = 1 << 2, /* the application's end: it has a handshake entry */
+	SWERVE_SOCKET_CLIENT = 1 << 2, /* the application's end: it has an entry or a place */
 	SWERVE_SOCKET_FLOW = 1 << 3, /* the sidecar's end: it has entries in swerve_flows */
 	SWERVE_SOCKET_ASKED = 1 << 4, /* asked is the resolver its last captured query was for */
 	SWERVE_SOCKET_BOUND = 1 << 5, /* its source address is ours, not the application's choice */
 	SWERVE_SOCKET_ONWARD =
 		1 << 6, /* the sidecar's, with a client's address: it has a handshake entry */
 	SWERVE_SOCKET_RENUMBERED = 1 << 7, /* its handshake has an entry by sequence number, too */
-	SWERVE_SOCKET_PLACEABLE = 1 << 8, /* its handshake is a place in swerve_handovers */
+	SWERVE_SOCKET_PLACEABLE =
+		1 << 8, /* it may have a place in swerve_handovers; from its SYN on, it has */
 };
 
 struct swerve_socket {
@@ -301,7 +302,11 @@ struct swerve_flow_key {
 	__u32 leaving; /* 0: by what arrives, 1: by what leaves */
 };
 
-/* Of an entry for no connection: NAT has one with these ports, which no other may get. */
+/*
+ * Of a leaving entry for no flow: NAT has a connection with these ports at the sidecar, which no other
+ * may get. Its own ports are those the peer asked for; older versions wrote the key's again, which no
+ * SYN is for.
+ */
 #define SWERVE_FLOW_RESERVED 0xffffffffffffffffULL
 
 struct swerve_flow_entry {

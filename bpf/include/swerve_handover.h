@@ -85,20 +85,16 @@ static __always_inline bool swerve_is_of(const struct swerve_handover *handover,
 }
 
 /*
- * Gives `to` the place that `from` has for the connection. What was read before may have been an
- * earlier owner's, where processors load out of order: so it is looked at again, now that the place
- * cannot change, and is given back if it is another's.
+ * Gives `to` the place that `from` has for the connection. What was read at first may have been an
+ * earlier owner's, where processors load out of order; what is read between two swaps that find the
+ * same owner is that owner's, for none comes back.
  */
 static __always_inline bool swerve_seize(struct swerve_handover *handover,
 					 const struct swerve_handshake_key *key, const __u32 *isn,
 					 __u64 from, __u64 to)
 {
-	if (!swerve_is_of(handover, key, isn) || !swerve_swap(handover, from, to))
-		return false;
-	if (swerve_is_of(handover, key, isn))
-		return true;
-	swerve_swap(handover, to, from);
-	return false;
+	return swerve_is_of(handover, key, isn) && swerve_swap(handover, from, from) &&
+	       swerve_is_of(handover, key, isn) && swerve_swap(handover, from, to);
 }
 
 /* The place that `owner` has, or NULL. */
@@ -177,15 +173,13 @@ swerve_claim_orphan(const struct swerve_handshake_key *key)
 		struct swerve_handover *handover = bpf_map_lookup_elem(&swerve_handovers, &place);
 		__u64 owner = handover ? swerve_owner(handover) : 0, pod;
 
-		if (!owner || (owner & SWERVE_HANDOVER_CLAIMED))
+		if (!owner || (owner & SWERVE_HANDOVER_CLAIMED) ||
+		    !swerve_swap(handover, owner, owner))
 			continue;
 		pod = handover->pod;
-		if (bpf_map_lookup_elem(&swerve_pods, &pod) ||
-		    !swerve_swap(handover, owner, SWERVE_HANDOVER_CLAIMED))
-			continue;
-		if (handover->pod == pod)
+		if (!bpf_map_lookup_elem(&swerve_pods, &pod) &&
+		    swerve_swap(handover, owner, SWERVE_HANDOVER_CLAIMED))
 			return handover;
-		swerve_swap(handover, SWERVE_HANDOVER_CLAIMED, owner);
 	}
 	return NULL;
 }

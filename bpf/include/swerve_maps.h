@@ -3,7 +3,8 @@
  * swerve_maps.h - the maps the programs of a node share.
  *
  * Every object declares those it uses; the loader makes each once and hands it to the others.
- * Only hash maps that are not preallocated: an unused entry costs nothing.
+ * Only hash maps that are not preallocated: an unused entry costs nothing. The one array beside them
+ * is swerve_handovers (swerve_handover.h), where the kernel's types are known.
  */
 #ifndef SWERVE_MAPS_H
 #define SWERVE_MAPS_H

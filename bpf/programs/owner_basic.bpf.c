@@ -2,7 +2,7 @@
 /*
  * owner_basic.bpf.c - who created a socket, on a kernel without BTF: its real user and group.
  *
- * The packet filters ask for the effective ones, which owner.bpf.c records; they differ in a program
+ * The packet filters ask for the filesystem's, which owner.bpf.c records; they differ in a program
  * that is set-user-ID. For a socket that is older than the programs, who connects counts.
  *
  * Hook     cgroup/sock_create on the pods' cgroup

@@ -38,10 +38,12 @@ static inline int clibbpf_open(const void *_Nonnull bytes, size_t size, const ch
 }
 
 /*
- * [errno] How many values of an array begin with another word than 0, read where they are: the array
- * was made with BPF_F_MMAPABLE, and programs go on writing to it.
+ * [errno] How many values of an array begin with another word than 0 that has none of the bits, and if
+ * `second` is not 0, have that for their second word. They are read where they are: the array was made
+ * with BPF_F_MMAPABLE, and programs go on writing to it.
  */
-static inline int clibbpf_count_taken(int map, size_t entries, size_t value_size)
+static inline int clibbpf_count_taken(int map, size_t entries, size_t value_size, uint64_t bits,
+				      uint64_t second)
 {
 	size_t size = entries * value_size, i;
 	char *values = (char *)mmap(NULL, size, PROT_READ, MAP_SHARED, map, 0);
@@ -49,8 +51,12 @@ static inline int clibbpf_count_taken(int map, size_t entries, size_t value_size
 
 	if (values == MAP_FAILED)
 		return -errno;
-	for (i = 0; i < entries; i++)
-		taken += *(const volatile uint64_t *)(values + i * value_size) != 0;
+	for (i = 0; i < entries; i++) {
+		const volatile uint64_t *words = (const volatile uint64_t *)(values + i * value_size);
+		uint64_t first = words[0];
+
+		taken += first && !(first & bits) && (!second || words[1] == second);
+	}
 	munmap(values, size);
 	return taken;
 }

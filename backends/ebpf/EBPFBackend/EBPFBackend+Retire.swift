@@ -9,10 +9,10 @@ internal import RedirectionModel
 extension EBPFBackend {
     /// Redirects no new connection; what established ones need stays until they have ended.
     ///
-    /// What is known of a socket is with the socket. A connection that is being made still needs
-    /// the programs to meet its pod's entry, which therefore stays, switched off; one through tc
-    /// needs its flow and the filters, one from a borrowed address the routing, and so does one to
-    /// `::1`.
+    /// What is known of a socket is with the socket, or in the place that is its own. A connection that
+    /// is being made still needs the programs to meet its pod's entry, which therefore stays, switched
+    /// off; one through tc needs its flow and the filters, one from a borrowed address the routing, and
+    /// so does one to `::1`.
     package func retire(from workload: Workload) async throws(RedirectionError) -> Retirement {
         try refuseOurselves(workload)
         let key = try key(of: workload)
@@ -43,10 +43,17 @@ extension EBPFBackend {
         // What arrives is redirected for a whole namespace alone.
         let beginning =
             workload.scope == .namespace ? table.count(where: \.isBeginning) : 0
-        return try handshakes.count + beginning + liveFlows(of: key)
+        return try handshakes.count + offered(by: key) + beginning + liveFlows(of: key)
             + borrowing(entry, among: table)
             + (held(key, workload)?.attached == nil
                 ? returning(workload, among: table) : served(entry, among: table))
+    }
+
+    /// Connections that have a place and that the sidecar has not accepted: without the pod's entry,
+    /// others may have it.
+    private func offered(by key: UInt64) throws(KernelError) -> Int {
+        let later = SWERVE_HANDOVER_CLAIMED | SWERVE_HANDOVER_ACCEPTED
+        return try node.handovers?.count(.init(withoutBits: later, second: key)) ?? 0
     }
 
     /// Connections to `::1`, by its end, whatever the port was: when the other end has gone, what the

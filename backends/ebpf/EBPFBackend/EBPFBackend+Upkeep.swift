@@ -116,7 +116,7 @@ extension EBPFBackend {
         try during("count map entries") { () throws(KernelError) in
             var counts: [String: Int] = [:]
             for map in fillingMaps { counts[map.name] = try map.count() }
-            if let map = node.handovers { counts[map.name] = try map.countTaken() }
+            if let map = node.handovers { counts[map.name] = try map.count(.taken) }
             return counts
         }
     }

@@ -19,7 +19,7 @@ struct NodeBuilder {
     private(set) var reports: [ProgramReport] = []
     /// The programs that take the place of an older version's, once the pods are there.
     private(set) var waiting: [Waiting]?
-    /// Whether the programs that are there keep connections in a table of places.
+    /// Whether there are programs that keep connections in a table of places, or such connections.
     private var hasPlaces = false
 
     struct Waiting: Sendable {
@@ -42,9 +42,9 @@ struct NodeBuilder {
         self.init(cgroup, pins: pins, build: build)
         var maps = try pins.openMaps()
         try Self.recover(&maps, of: cgroup)
-        hasPlaces = maps["swerve_handovers"] != nil
         loader = ProgramLoader(sharing: maps)
         try openLinks(in: pins)
+        try lookForPlaces(maps)
         let isOwn = try maps[Self.tag]?.lookup(UInt32(0), as: UInt64.self) == build
         guard isOwn, Self.mapNames.subtracting(Self.typed).allSatisfy({ maps[$0] != nil }) else {
             return
@@ -61,10 +61,12 @@ struct NodeBuilder {
         _ cgroup: Cgroup, replacing older: PinDirectory, with pins: PinDirectory, build: UInt64
     ) throws(KernelError) {
         self.init(cgroup, pins: pins, build: build)
-        let maps = try older.openMaps()
-        hasPlaces = maps["swerve_handovers"] != nil
+        var maps = try older.openMaps()
+        // Who was killed in the middle of this has left programs of a map that is pinned nowhere.
+        try Self.recover(&maps, of: cgroup)
         loader = ProgramLoader(sharing: maps.filter { Self.carriedOver.contains($0.key) })
         try openLinks(in: older)
+        try lookForPlaces(maps)
         waiting = []
     }
 
@@ -117,12 +119,16 @@ struct NodeBuilder {
         }
     }
 
+    private mutating func lookForPlaces(_ maps: [String: BPFMap]) throws(KernelError) {
+        let taken = try maps["swerve_handovers"]?.count(.taken) ?? 0
+        hasPlaces = links["swerve_sock_owner"] != nil || taken > 0
+    }
+
     // MARK: Making it whole
 
     /// Sees to it that all programs are loaded, attached and pinned; says how owners are found out.
     mutating func complete(_ wanted: OwnerMethod?) throws(KernelError) -> OwnerMethod {
         if let method = try adoptAll(wanted) { return method }
-        try setTag(0)
         let method = try attachAll(wanted)
         guard waiting == nil else { return method }
         try renewPods()
@@ -143,16 +149,22 @@ struct NodeBuilder {
             } catch {
                 // Some of them may act already; they go with their links and pins.
                 self = before
-                guard wanted == nil, error.saysNoTypes, !hasPlaces else { throw error }
+                guard !hasPlaces else { throw Self.refusal("\(error)") }
+                guard wanted == nil, error.saysNoTypes else { throw error }
             }
         }
-        guard !hasPlaces else {
-            throw KernelError(
-                "replace programs that go by credentials", .notSupported,
-                detail: "those that go by the real user do not know of their connections")
-        }
+        guard !hasPlaces else { throw Self.refusal("others were asked for") }
         try attach(ProgramPart.untypedAll)
         return .realUser
+    }
+
+    private static func refusal(_ reason: String) -> KernelError {
+        KernelError(
+            "replace programs that go by the kernel's types", .notSupported,
+            detail: """
+                \(reason); those that are there go on, for others do not know their connections: use \
+                the build they are of, or `swerve cleanup`
+                """)
     }
 
     /// The same where nothing is attached to the node's cgroup, but to each workload's own.
@@ -195,6 +207,8 @@ struct NodeBuilder {
             }
         }
         try pinMaps()
+        // From here on they are of two builds.
+        try setTag(0)
         for item in programs {
             try put(item)
             places.append(item.place)

@@ -71,7 +71,8 @@ final class NodePrograms: Sendable {
         switch identity {
         case .namespace:
             attached = nil
-            ownerMethod = try builder.complete(wanted)
+            let hasTypes = features.permits(KernelVersion(6, 2))
+            ownerMethod = try builder.complete(hasTypes ? wanted : .realUser)
         case .attachment:
             let programs = try builder.completeAttached(wanted, below: features)
             attached = programs
