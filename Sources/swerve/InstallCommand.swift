@@ -82,13 +82,12 @@ struct UninstallCommand: ParsableCommand {
                 + "{.metadata.labels.app\\.kubernetes\\.io/version}",
         ])
         guard !installed.isEmpty else { throw NotInstalled(namespace: chart.namespace) }
-        let parts = installed.split(
-            separator: Self.versionMark, omittingEmptySubsequences: false
-        ).map { String($0).trimmed }
-        var overrides = try chart.overrides(over: parts.dropLast().joined(separator: "\n"))
+        let parts = installed.split(separator: Self.versionMark, omittingEmptySubsequences: false)
+        let values = parts.dropLast().joined(separator: Self.versionMark)
+        var overrides = try chart.overrides(over: values)
         // The nodes have the image of the version that is installed, which need not be ours.
-        let tag = overrides.overrides["image"]?["tag"] ?? .null
-        if let version = parts.last, !version.isEmpty, [.null, .string("")].contains(tag) {
+        let (tag, version) = (overrides.overrides["image"]?["tag"] ?? .null, parts.last ?? "")
+        if !version.isEmpty, [.null, .string("")].contains(tag) {
             try overrides.set("image.tag=\(version)", asText: true)
         }
         try overrides.set("uninstalling=true")
