@@ -52,7 +52,8 @@ static inline int clibbpf_count_taken(int map, size_t entries, size_t value_size
 	if (values == MAP_FAILED)
 		return -errno;
 	for (i = 0; i < entries; i++) {
-		const volatile uint64_t *words = (const volatile uint64_t *)(values + i * value_size);
+		const volatile uint64_t *words =
+			(const volatile uint64_t *)(values + i * value_size);
 		uint64_t first = words[0];
 
 		taken += first && !(first & bits) && (!second || words[1] == second);
