@@ -46,6 +46,10 @@ package enum TestedMechanism: String, CaseIterable, Codable, Sendable {
         }
     }
 
+    /// Those that know a socket's owner as packet filters do, of older sockets too: by the kernel's types
+    /// where they are eBPF.
+    package var hasExactOwners: Bool { self != .trafficControl && self != .attachment }
+
     /// Those in which the kernel has no hook for getpeername(2), and nothing can be kept of a socket
     /// that is being made: the application sees the sidecar, and its owner is who connects.
     package var isOld: Bool { self == .attachment }

@@ -10,16 +10,20 @@ import Testing
 
 /// A handshake that rules have begun, and whose answers are lost while programs take over.
 @Suite(.requiresKernel) struct LostAnswerTests {
-    @Test(.timeLimit(.minutes(2)), arguments: Subject.allCases.filter(\.isEBPF))
-    func `a SYN that comes again goes where it went before`(_ subject: Subject) async {
-        await #expect(processExitsWith: .success) { [subject] in
+    @Test(
+        .timeLimit(.minutes(2)), arguments: Subject.allCases.filter(\.isEBPF),
+        AddressFamily.allCases)
+    func `a SYN that comes again goes where it went before`(
+        _ subject: Subject, _ family: AddressFamily
+    ) async {
+        await #expect(processExitsWith: .success) { [subject, family] in
             try await withTestCgroup { cgroup in
                 let pod = try TestPod.create()
                 let (rules, programs) = (
                     IPTablesBackend(.nft), try await subject.make(attachingTo: cgroup)
                 )
-                let origin = Endpoint(pod.address(.ipv4), 8080)
-                let sidecar = try pod.namespace.listen(.ipv4, 15003, as: .sidecar)
+                let origin = Endpoint(pod.address(family), 8080)
+                let sidecar = try pod.namespace.listen(family, 15003, as: .sidecar)
                 try await rules.apply(pod.plan, to: pod.workload)
                 let loss = try Loss(of: pod.peer)
                 let client = ClientThread(in: pod.peer, to: origin)
@@ -32,7 +36,7 @@ import Testing
                 // Two would each answer, and whichever the client takes, the other may be sent its ACK.
                 #expect(try halfOpen(pod) == 1)
                 try loss.end()
-                #expect(try sidecar.accept().originalDestination(.ipv4) == origin)
+                #expect(try sidecar.accept().originalDestination(family) == origin)
                 #expect(try client.stop() == 1)
                 for backend in [rules, programs] as [any RedirectionBackend] {
                     try await backend.remove(from: pod.workload)
@@ -55,7 +59,7 @@ private struct Loss {
         self.namespace = namespace
         _ = try nft(
             """
-            table ip loss {
+            table inet loss {
                 chain input {
                     type filter hook input priority 0
                     tcp flags & (syn | ack) == syn | ack drop
@@ -71,13 +75,13 @@ private struct Loss {
     /// How many SYNs have left.
     var questions: Int {
         get throws {
-            let words = try nft("list chain ip loss output").split(separator: " ")
+            let words = try nft("list chain inet loss output").split(separator: " ")
             let count = words.firstIndex(of: "packets").map { words[$0 + 1] }
             return try #require(count.flatMap { Int($0) })
         }
     }
 
-    func end() throws { _ = try nft("delete table ip loss") }
+    func end() throws { _ = try nft("delete table inet loss") }
 
     private func nft(_ command: String) throws -> String {
         let result = try StockTool.run(["nft", command], in: namespace)

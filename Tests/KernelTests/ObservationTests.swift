@@ -180,8 +180,8 @@ import Testing
                         try Socket.open(.tcp, .ipv4)
                     }
                 }
-                // Who connects is root, whose connections have no sidecar to go to here.
-                guard !subject.isOld else {
+                // Whose user is root, or who connects as root, has no sidecar to go to here.
+                guard subject.hasExactOwners else {
                     let refusal = KernelError("connect(\(destination))", .connectionRefused)
                     #expect(throws: refusal) { try client.connect(to: destination) }
                     return
@@ -207,7 +207,8 @@ import Testing
                 let backend = try await subject.make(attachingTo: cgroup)
                 try await backend.apply(pod.plan, to: pod.workload)
                 // Where only who connects is known, that is somebody else here.
-                try asOwner(subject.isOld ? .sidecar : .application) { () throws(KernelError) in
+                try asOwner(subject.hasExactOwners ? .application : .sidecar) {
+                    () throws(KernelError) in
                     try old.connect(to: Endpoint(pod.peerAddress(.ipv4), 8080))
                 }
                 #expect(try server.accept().peerEndpoint() == old.localEndpoint())

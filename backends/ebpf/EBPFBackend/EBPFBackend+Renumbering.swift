@@ -41,15 +41,23 @@ extension EBPFBackend {
     func endRenumbering(
         _ entry: swerve_pod, _ key: UInt64, _ workload: Workload
     ) throws(KernelError) {
-        guard entry.has(SWERVE_POD_RENUMBERED) else { return }
-        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
-        let held = try ConnectionTracking.redirected(in: workload.namespace, to: Set(ports))
-        try reserve(held, entry.inbound_port, of: key)
-        guard held.isEmpty else { return }
+        guard let held = try reserve(entry, key, workload), held == 0 else { return }
         var entry = entry
         entry.flags &= ~UInt32(SWERVE_POD_RENUMBERED.rawValue)
         ChangeLog.about(to: .entries, "know connections of pod \(key) by their source")
         try node.pods.update(key, entry)
+    }
+
+    /// Has the programs know, by tc, what NAT holds; returns how many connections of the pod that is, or
+    /// `nil` where it has long been known that it holds none.
+    func reserve(
+        _ entry: swerve_pod, _ key: UInt64, _ workload: Workload
+    ) throws(KernelError) -> Int? {
+        guard entry.has(SWERVE_POD_RENUMBERED) else { return nil }
+        let ports = [entry.outbound_port, entry.inbound_port, entry.dns_port]
+        let held = try ConnectionTracking.redirected(in: workload.namespace, to: Set(ports))
+        try reserve(held, entry.inbound_port, of: key)
+        return held.count
     }
 
     /// Keeps the programs, by tc, from giving clients ports at the sidecar that NAT holds.

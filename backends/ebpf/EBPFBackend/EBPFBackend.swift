@@ -152,12 +152,17 @@ package actor EBPFBackend: RedirectionBackend {
             }
             try adoptListeners(on: port, key, workload)
             try installRouting(plan, in: workload)
+            // Handshakes of NAT's are known before the first packet is decided about.
+            if inbound == .trafficControl { _ = try? reserve(entry, key, workload) }
             try enter(entry, key, isNew: old?.set == nil)
         } catch {
             try? attachment?.detach(from: workload.namespace, key, node, sparing: old?.inbound)
             restoreRouting(old, in: workload)
             undo(attached, of: key, on: target, old)
-            if old?.set == nil { try? removeEntry(key) }
+            if old?.set == nil {
+                try? removeEntry(key)
+                try? removeFlows { $0.pod == key }
+            }
             if old?.inboundPort != port { try? forgetListeners(key, port) }
             throw Self.explain(error, "redirect \(workload.id)")
         }
