@@ -98,10 +98,12 @@ fuzz: ## throw inputs at the readers of policies, guided by coverage (FUZZ_SECON
 kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, from the code
 	$(Q)SWERVE_UPDATE_GOLDEN=1 swift test --skip-build $(SWIFT_FLAGS) --filter KernelSupportTests
 
-test-kernel: deps-test build-tests ## run two of the suites on the oldest of them, as CI does (root, minutes)
-	$(Q)$(SUDO) scripts/kernels/fetch 5.10
-	$(Q)$(SUDO) env SWERVE_SUITE_LIMIT=600 scripts/kernels/boot -t 1500 5.10 \
-		scripts/kernels/suites .build/debug unified contract redirection
+test-kernel: deps-test build-tests ## run two of the suites on 5.10 and 6.12, as CI does (root, minutes)
+	$(Q)$(SUDO) scripts/kernels/fetch 5.10 6.12
+	$(Q)for kernel in 5.10 6.12; do \
+		$(SUDO) env SWERVE_SUITE_LIMIT=600 scripts/kernels/boot -t 1500 $$kernel \
+			scripts/kernels/suites .build/debug unified contract redirection || exit; \
+	done
 
 test-kernels: deps-test build-tests ## run the suites on Debian's kernels, emulated (root, an hour): KERNELS=6.12/v1
 	$(Q)$(SUDO) scripts/kernels/fetch
