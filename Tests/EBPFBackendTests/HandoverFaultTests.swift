@@ -43,10 +43,7 @@ import Testing
     func `who goes by a handshake leaves no place behind that has its ports`() async {
         await #expect(processExitsWith: .success) {
             try await withHandoverScene(.ipv4) { scene in
-                var left = try scene.placeOfBegun(8080)
-                left.value.owner = 1
-                try scene.put(left.value, at: left.index)
-                try scene.pod.lose(false)
+                try scene.leavePlaceBehind()
                 try scene.number()
                 let client = try scene.connect(8081, from: scene.source)
                 let server = try scene.held.socket.accept()
@@ -62,10 +59,7 @@ import Testing
     func `who dials the sidecar from the ports of a place that was left has no origin`() async {
         await #expect(processExitsWith: .success) {
             try await withHandoverScene(.ipv4) { scene in
-                var left = try scene.placeOfBegun(8080)
-                left.value.owner = 1
-                try scene.put(left.value, at: left.index)
-                try scene.pod.lose(false)
+                try scene.leavePlaceBehind()
                 let sidecar = Endpoint(.loopback(.ipv4), 15001)
                 let client = try scene.pod.namespace.connect(to: sidecar, from: scene.source)
                 let server = try scene.held.socket.accept()
@@ -181,5 +175,15 @@ extension HandoverScene {
         var entry = try #require(try pods.lookup(key(), as: swerve_pod.self))
         entry.flags |= UInt32(SWERVE_POD_RENUMBERED.rawValue)
         try pods.update(key(), entry)
+    }
+}
+
+extension HandoverScene {
+    /// As if the application's socket had closed without the programs being told.
+    fileprivate func leavePlaceBehind() throws {
+        var left = try placeOfBegun(8080)
+        left.value.owner = 1
+        try put(left.value, at: left.index)
+        try pod.lose(false)
     }
 }
