@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CNIPlugin
 internal import OrderedJSON
 
 /// The text of a configuration with and without our entry; every other byte stays as it is.
 struct ChainText {
-    static let type = "swerve-cni"
-
     let bytes: [UInt8]
     private let ranges: [Range<Int>]
     private let plugins: [JSON]
@@ -18,7 +17,9 @@ struct ChainText {
         plugins = ranges.map { (try? JSON(parsing: Array(bytes[$0]))) ?? .null }
     }
 
-    private var ourPlace: Int? { plugins.firstIndex { $0["type"]?.text == Self.type } }
+    private var ourPlace: Int? {
+        plugins.firstIndex { $0["type"]?.text == PluginConfiguration.type }
+    }
 
     /// Our entry, as it is in the text.
     var entry: JSON? { ourPlace.map { plugins[$0] } }

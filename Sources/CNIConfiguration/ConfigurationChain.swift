@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CNIPlugin
 package import LinuxKernel
 package import OrderedJSON
 internal import SystemPackage
@@ -21,7 +22,7 @@ package struct ConfigurationChain: Sendable {
 
     package init(directory: String, entry: JSON) {
         self.directory = directory
-        self.entry = entry.setting("type", to: .string(ChainText.type))
+        self.entry = entry.setting("type", to: .string(PluginConfiguration.type))
     }
 
     /// Puts our entry where it belongs, if it is not there; changes nothing if it is.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CNIPlugin
 package import LinuxKernel
 
 /// The plugin's program in a node's plugin directory.
@@ -9,7 +10,7 @@ package import LinuxKernel
 package struct PluginProgram: Sendable {
     private let path: String
 
-    package init(in directory: String) { path = directory + "/" + ChainText.type }
+    package init(in directory: String) { path = directory + "/" + PluginConfiguration.type }
 
     /// Copies the program at `source`, unless the same is there; says whether it did.
     ///

@@ -28,6 +28,9 @@ package struct PluginConfiguration: Sendable {
     /// For the whole exchange with the agent, in seconds.
     package var timeoutSeconds = 20
 
+    /// What a configuration calls our plugin, which is its program's name, too.
+    package static let type = "swerve-cni"
+
     /// The capability by which a runtime passes the pod's annotations.
     package static let annotationsCapability = "io.kubernetes.cri.pod-annotations"
 
@@ -45,7 +48,7 @@ package struct PluginConfiguration: Sendable {
     /// The entry that says so, for a node's network configuration.
     package var entry: JSON {
         JSON(members: [
-            "type": .string("swerve-cni"),
+            "type": .string(Self.type),
             "capabilities": JSON(members: [Self.annotationsCapability: .bool(true)]),
             "agentSocket": .string(agentSocket),
             "failurePolicy": .string(failurePolicy.rawValue),

@@ -118,11 +118,13 @@ package struct Cgroup: Hashable, Sendable {
             try OwnedDescriptor.open(path + "/cgroup.kill", .write).write("1")
         } catch {
             guard error.errno == .noSuchFileOrDirectory else { throw error }
-            for process in try readFile(path + "/cgroup.procs").split(separator: "\n") {
-                guard let pid = Int32(process) else { continue }
-                _ = clinux_kill(pid, 9)
-            }
+            for process in try processes() { _ = clinux_kill(process, 9) }
         }
+    }
+
+    /// The processes that live here, not those below.
+    package func processes() throws(KernelError) -> [Int32] {
+        try readFile(path + "/cgroup.procs").split(separator: "\n").compactMap { Int32($0) }
     }
 
     /// True while a process lives in the subtree.

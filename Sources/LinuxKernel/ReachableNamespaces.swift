@@ -41,11 +41,11 @@ package enum ReachableNamespaces {
 
     /// The namespace with this inode; `nil` when nothing leads to it, and never for want of a
     /// descriptor to look with.
-    package static func find(inode: UInt64) throws(KernelError) -> NetworkNamespace? {
+    package static func find(inode: UInt64) throws(KernelError) -> Found? {
         for path in try paths() {
             if let namespace = try open(path), namespace.inode == inode, try isNamespace(namespace)
             {
-                return namespace
+                return Found(path: path, namespace: namespace)
             }
         }
         return nil

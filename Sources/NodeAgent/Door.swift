@@ -14,6 +14,9 @@ package struct Door: Sendable {
     package var cluster: ClusterAccess?
     /// Below which kubelet makes its pods' cgroups.
     package var cgroups: Cgroup?
+    /// Where runtimes' CNI library remembers attachments, to find pods by that nobody has told us of:
+    /// `/var/lib/cni/results`; on a node of a cluster alone.
+    package var attachments: Directory?
     package var limits = Limits()
     /// How long requests are waited for at the end.
     package var grace = Duration.seconds(10)

@@ -22,6 +22,7 @@ package actor NodeAgent {
     private let api: AgentAPI
     private let door: Door
     private let failedOpen: FailedOpenPods
+    private let missed: MissedPods?
     private let period: Duration
     private let logger: Logger
     private let cluster: Cluster?
@@ -62,6 +63,7 @@ package actor NodeAgent {
             keeper: keeper, feed: feed, readiness: Readiness(door.probe),
             inspectors: door.inspectors, logger: logger)
         failedOpen = FailedOpenPods(besides: door.socket, logger)
+        missed = door.attachments.flatMap { MissedPods($0, keeper, logger) }
         self.door = door
         self.period = period
         self.logger = logger
@@ -161,7 +163,10 @@ package actor NodeAgent {
     /// asked about, and whoever is asked may be long in answering.
     private nonisolated func takeIn() async {
         while !Task.isCancelled {
-            await chores.work { await failedOpen.takeIn(api.keeper) }
+            await chores.work {
+                await failedOpen.takeIn(api.keeper)
+                await missed?.takeIn()
+            }
             try? await Task.sleep(for: period)
         }
     }

@@ -36,9 +36,7 @@ package struct NodeInstallation: Sendable {
         ConfigurationChain(directory: configurationDirectory, entry: configuration.entry)
     }
 
-    package var programPath: String { pluginDirectory + "/" + Self.programName }
-
-    package static let programName = "swerve-cni"
+    package var programPath: String { pluginDirectory + "/" + PluginConfiguration.type }
 
     /// Puts the program at `source` into place, nothing else: the entry is kept by the agent.
     package func installProgram(from source: String) throws(NodeInstallationError) -> Bool {

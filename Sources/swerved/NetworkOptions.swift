@@ -18,13 +18,25 @@ struct NetworkOptions: ParsableArguments {
             """, valueName: "directory"))
     var cniConfDir: String?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where the runtime's CNI library remembers the pods it has added: those of the cluster's \
+            that it has added without us are redirected as soon as they are found there.
+            """, valueName: "directory"))
+    var cniCacheDir = "/var/lib/cni"
+
     @OptionGroup var plugin: PluginOptions
 
     func validate() throws {
-        if let cniConfDir, !cniConfDir.hasPrefix("/") {
-            throw ValidationError("--cni-conf-dir \(cniConfDir): give a path that begins with /")
+        for (name, path) in [("--cni-conf-dir", cniConfDir), ("--cni-cache-dir", cniCacheDir)] {
+            guard let path, !path.hasPrefix("/") else { continue }
+            throw ValidationError("\(name) \(path): give a path that begins with /")
         }
     }
+
+    /// Where the library has a file for each attachment.
+    var attachments: Directory { Directory(path: cniCacheDir + "/results") }
 
     /// Keeps the entry for as long as this process lives, on a thread of its own.
     ///

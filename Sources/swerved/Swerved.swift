@@ -134,6 +134,7 @@ struct Swerved: ParsableCommand {
         door.flomeshSocket = flomeshSocket
         door.cgroups = node.cgroup
         door.cluster = try cluster.access()
+        door.attachments = network.attachments
         return door
     }
 

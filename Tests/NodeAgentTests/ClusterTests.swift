@@ -16,82 +16,8 @@ import Testing
 
 /// Which pods are redirected on a cluster's node, and how they follow what is said of them there.
 @Suite(.requiresKernel, .timeLimit(.minutes(3))) struct ClusterTests {
-    private static let sidecar = ["fsm-proxy-uuid": "5f0c"]
-    private static let mesh = ["flomesh.io/monitored-by": "fsm"]
-
-    /// A node of a cluster: its agent, its API server, and what is on record.
-    private struct Node {
-        let agent: TestAgent
-        let api: TestAPIServer
-        let authority: TestAuthority
-        let access: ClusterAccess
-
-        func record(of pod: ToldPod) throws -> WorkloadRecord? {
-            try StateStore(agent.state).record(of: pod.id)
-        }
-
-        func waitUntil(_ mode: PolicyMode, _ pod: ToldPod) async throws {
-            try await KernelTestSupport.waitUntil { try record(of: pod)?.mode == mode }
-            #expect(try (record(of: pod)?.mechanism == nil) == (mode == .none))
-        }
-
-        func add(_ pod: ToldPod) async throws -> HTTPReply {
-            try await agent.ask("POST", "/v1/cni/add", pod.body)
-        }
-
-        /// Says the same of a pod as its plugin, with these labels.
-        func set(_ pod: ToldPod, labels: [String: String] = ClusterTests.sidecar) {
-            api.setPod(
-                pod.request.pod.name ?? "", in: "shop", uid: pod.request.pod.uid ?? "",
-                labels: labels, annotations: pod.request.annotations ?? [:])
-        }
-
-        func isSynced() async throws -> Bool {
-            let text = try await agent.ask("GET", "/metrics").text
-            return text.contains("swerve_kubernetes_silence_seconds{resource=\"pods\"}")
-                && text.contains("swerve_kubernetes_silence_seconds{resource=\"namespaces\"}")
-        }
-
-        func waitUntilKnown(pods: Int) async throws {
-            try await KernelTestSupport.waitUntil {
-                try await agent.ask("GET", "/metrics").text
-                    .contains("swerve_kubernetes_objects{resource=\"pods\"} \(pods)\n")
-            }
-        }
-    }
-
-    private static func access(
-        _ api: TestAPIServer, _ authority: TestAuthority
-    ) throws -> ClusterAccess {
-        let server = try APIServer(
-            url: api.url, tokenFile: authority.tokenFile, authorityFile: authority.authorityFile)
-        var access = ClusterAccess(server: server, node: "node-1")
-        access.backoff = Backoff(first: .milliseconds(10), longest: .milliseconds(50))
-        access.retry = .milliseconds(50)
-        access.patience = .seconds(20)
-        return access
-    }
-
-    /// Runs `body` on a node whose agent knows the cluster; the namespace `shop` is the mesh's.
-    private static func onNode(
-        policy: Policy? = Policy(), refusing: Set<Mechanism> = [], patience: Duration? = nil,
-        _ body: (Node) async throws -> Void
-    ) async throws {
-        let authority = try TestAuthority()
-        let api = try await TestAPIServer.start(authority)
-        api.setNamespace("shop", labels: mesh)
-        var access = try access(api, authority)
-        if let patience { access.patience = patience }
-        try await TestAgent.with(policy: policy, refusing: refusing, cluster: access) { agent in
-            let node = Node(agent: agent, api: api, authority: authority, access: access)
-            try await waitUntil { try await node.isSynced() }
-            try await body(node)
-        }
-        await api.stop()
-    }
-
     @Test func `the mesh's pods are redirected, and no others`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             let (member, other) = (
                 try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
             )
@@ -105,7 +31,7 @@ import Testing
     }
 
     @Test func `labels and annotations take pods in and out while they run`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             node.set(pod, labels: [:])
             _ = try await node.add(pod)
@@ -115,7 +41,7 @@ import Testing
             // The namespace leaves the mesh, and comes back.
             node.api.setNamespace("shop")
             try await node.waitUntil(.none, pod)
-            node.api.setNamespace("shop", labels: Self.mesh)
+            node.api.setNamespace("shop", labels: ClusterNode.mesh)
             try await node.waitUntil(.auto, pod)
             pod.request.annotations = ["flomesh.io/sidecar-injection": "disabled"]
             node.set(pod)
@@ -132,12 +58,13 @@ import Testing
     }
 
     @Test func `a plan follows annotations of the pod and of its namespace`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             _ = try await node.add(pod)
             node.api.setNamespace(
-                "shop", labels: Self.mesh, annotations: ["swerve.dev/exclude-outbound-ports": "22"])
+                "shop", labels: ClusterNode.mesh,
+                annotations: ["swerve.dev/exclude-outbound-ports": "22"])
             pod.request.annotations = ["flomesh.io/outbound-port-exclusion-list": "25"]
             node.set(pod)
             try await waitUntil {
@@ -148,7 +75,7 @@ import Testing
     }
 
     @Test func `a slip leaves the pod as it is, and is told`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             _ = try await node.add(pod)
@@ -169,7 +96,7 @@ import Testing
     }
 
     @Test func `who falls back is told once`() async throws {
-        try await Self.onNode(refusing: [.ebpf]) { node in
+        try await ClusterNode.with(refusing: [.ebpf]) { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             for _ in 0..<3 { #expect(try await node.add(pod).status == 200) }
@@ -186,7 +113,7 @@ import Testing
 
     @Test func `what is known waits for nobody; what is not is asked for, or refused`() async throws
     {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             _ = try await node.add(pod)
@@ -205,7 +132,7 @@ import Testing
             let again = try await TestAPIServer.start(node.authority, after: node.api)
             // Asked for: the watch of another node's pods does not tell of it.
             again.setPod(
-                "web-c3", in: "shop", uid: "0c21", node: "node-2", labels: Self.sidecar)
+                "web-c3", in: "shop", uid: "0c21", node: "node-2", labels: ClusterNode.sidecar)
             #expect(try await node.add(stranger).status == 200)
             #expect(try node.record(of: stranger)?.mode == .auto)
             await again.stop()
@@ -216,7 +143,7 @@ import Testing
     func `a server that hangs is asked about strangers alone, on whom something depends`(
         _ stall: TestAPIServer.Stall
     ) async throws {
-        try await Self.onNode(patience: .seconds(1)) { node in
+        try await ClusterNode.with(patience: .seconds(1)) { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             node.api.setNamespace("kube-system")
@@ -242,22 +169,22 @@ import Testing
     }
 
     @Test func `a pod whose namespace the server does not know is no stranger's`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             pod.request.pod = PodIdentity(namespace: "new", name: "web", uid: "0c24")
-            node.api.setPod("web", in: "new", uid: "0c24", labels: Self.sidecar)
+            node.api.setPod("web", in: "new", uid: "0c24", labels: ClusterNode.sidecar)
             let refused = try await node.add(pod)
             #expect(refused.status == 503, "\(refused.text)")
             #expect(refused.text.contains("knows no namespace new"), "\(refused.text)")
             #expect(refused.text.contains(#""retryable":true"#))
             #expect(try node.record(of: pod) == nil)
-            node.api.setNamespace("new", labels: Self.mesh)
+            node.api.setNamespace("new", labels: ClusterNode.mesh)
             #expect(try await node.add(pod).text.contains(#""redirected":true"#))
         }
     }
 
     @Test func `who is deleted while it is asked about does not come back`() async throws {
-        try await Self.onNode(patience: .seconds(60)) { node in
+        try await ClusterNode.with(patience: .seconds(60)) { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.api.stallObjects(.beforeHead)
             let add = Task { try await node.add(pod) }
@@ -279,9 +206,9 @@ import Testing
         try StateStore(state).prepare()
         let authority = try TestAuthority()
         let api = try await TestAPIServer.start(authority)
-        api.setNamespace("shop", labels: Self.mesh)
+        api.setNamespace("shop", labels: ClusterNode.mesh)
         api.stallObjects(.afterHead)
-        var access = try Self.access(api, authority)
+        var access = try ClusterNode.access(api, authority)
         access.patience = .seconds(120)
         let (stranger, own) = (
             try ToldPod("a1", annotations: [:]),
@@ -342,13 +269,13 @@ import Testing
         let state = "/tmp/swerve-agent-\(UInt32.random(in: 0 ... .max))"
         let authority = try TestAuthority()
         let api = try await TestAPIServer.start(authority)
-        api.setNamespace("shop", labels: Self.mesh)
-        let access = try Self.access(api, authority)
+        api.setNamespace("shop", labels: ClusterNode.mesh)
+        let access = try ClusterNode.access(api, authority)
         var (first, second) = (
             try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
         )
-        func node(_ agent: TestAgent) -> Node {
-            Node(agent: agent, api: api, authority: authority, access: access)
+        func node(_ agent: TestAgent) -> ClusterNode {
+            ClusterNode(agent: agent, api: api, authority: authority, access: access)
         }
         let (agent, daemon) = TestAgent.make(policy: Policy(), state: state, cluster: access)
         defer { try? FileManager.default.removeItem(atPath: state) }
@@ -382,7 +309,7 @@ import Testing
     }
 
     @Test func `a later pod of the same name is another one`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             let old = try ToldPod("a1", annotations: [:])
             node.set(old)
             _ = try await node.add(old)
@@ -398,7 +325,7 @@ import Testing
     }
 
     @Test func `who is told of by the mesh's own plugin needs no mark`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             pod.request.pod = PodIdentity(namespace: "shop", name: "web")
             let reply = try await node.agent.ask("POST", "/v1/cni/create-pod", pod.cmdArgs)
@@ -416,7 +343,7 @@ import Testing
     }
 
     @Test func `a pod of a file of the node's is known by its mirror`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             var pod = try ToldPod("a1", annotations: [:])
             let hash = String(repeating: "0c21", count: 8)
             pod.request.pod.uid = hash
@@ -424,14 +351,14 @@ import Testing
             #expect(try await node.add(pod).status == 200)
             try await node.waitUntil(.none, pod)
             node.api.setPod(
-                "web-a1", in: "shop", uid: "5-1", labels: Self.sidecar,
+                "web-a1", in: "shop", uid: "5-1", labels: ClusterNode.sidecar,
                 annotations: ["kubernetes.io/config.hash": hash])
             try await node.waitUntil(.auto, pod)
         }
     }
 
     @Test func `numbers tell how it goes`() async throws {
-        try await Self.onNode { node in
+        try await ClusterNode.with { node in
             let pod = try ToldPod("a1", annotations: [:])
             node.set(pod)
             try await node.waitUntilKnown(pods: 1)

@@ -31,7 +31,7 @@ struct TestAgent: Sendable {
     static func make(
         policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
         period: Duration = .seconds(3600), grace: Duration = .seconds(10),
-        cluster: ClusterAccess? = nil, cgroups: Cgroup? = nil
+        cluster: ClusterAccess? = nil, cgroups: Cgroup? = nil, attachments: Directory? = nil
     ) -> (TestAgent, NodeAgent) {
         let state = state ?? "/tmp/swerve-agent-\(UInt32.random(in: 0 ... .max))"
         let agent = TestAgent(state: state, kernel: InMemoryKernel())
@@ -43,6 +43,7 @@ struct TestAgent: Sendable {
         door.grace = grace
         door.cluster = cluster
         door.cgroups = cgroups
+        door.attachments = attachments
         let daemon = NodeAgent(
             state: state, mechanisms, drift: .repair, period: period, door: door,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
@@ -54,11 +55,11 @@ struct TestAgent: Sendable {
     static func with<Value>(
         policy: Policy? = nil, refusing: Set<Mechanism> = [], state: String? = nil,
         period: Duration = .seconds(3600), cluster: ClusterAccess? = nil, cgroups: Cgroup? = nil,
-        _ body: (TestAgent) async throws -> Value
+        attachments: Directory? = nil, _ body: (TestAgent) async throws -> Value
     ) async throws -> Value {
         let (agent, daemon) = make(
             policy: policy, refusing: refusing, state: state, period: period, cluster: cluster,
-            cgroups: cgroups)
+            cgroups: cgroups, attachments: attachments)
         let run = Task { try await daemon.run() }
         defer { try? FileManager.default.removeItem(atPath: agent.state) }
         try await agent.waitUntilReady(run)

@@ -75,6 +75,49 @@ import Testing
         }
     }
 
+    @Test func `a pod that started while the network did not call us is redirected as it runs`()
+        async
+    {
+        await #expect(processExitsWith: .success) {
+            try await RuntimeNode.with { node in
+                // A boot: the cluster's network has written its own file, pods come before the agent.
+                try node.writeChain(withEntry: false)
+                let containerd = try await Containerd(node)
+                let authority = try TestAuthority()
+                let api = try await TestAPIServer.start(authority)
+                api.setNamespace("shop")
+                let (early, plain) = (RuntimePod(name: "early"), RuntimePod(name: "plain"))
+                let pod = try await ServingPod.start(early, containerd)
+                let other = try plain.start(containerd)
+                try await pod.expectAnswers(byEnvoy: false)
+                api.setPod(
+                    early.name, in: "shop", uid: early.uid,
+                    annotations: ["swerve.dev/mode": "auto"])
+                api.setPod(plain.name, in: "shop", uid: plain.uid)
+                let network = ["--cni-conf-dir", "\(node.directory)/net.d"]
+                try await node.withAgent(network + authority.options(to: api), inNetwork: false) {
+                    try await waitUntil {
+                        node.read("agent.log").contains("early was started without redirection")
+                    }
+                    try await pod.expectServes()
+                    try await waitUntil {
+                        api.events.contains { $0["reason"]?.text == "RedirectionLate" }
+                    }
+                    try other.ends().expect(redirected: false)
+                    // The entry is back, and pods that come now are told of.
+                    try await waitUntil { node.read(RuntimeNode.chain).contains("swerve-cni") }
+                    #expect(!node.calls.contains { $0.hasPrefix("ADD ") })
+                    // Its DEL finds it.
+                    for running in [pod.running, other] { try running.end() }
+                    #expect(node.calls.contains { $0.contains("id=\(pod.running.sandbox) ") })
+                    #expect(try node.workloads().isEmpty)
+                    #expect(try node.remains().isEmpty)
+                }
+                await api.stop()
+            }
+        }
+    }
+
     /// What containerd says to a plugin: an ADD, and two DEL, the second of a namespace that is gone.
     private static func expectCalls(_ node: RuntimeNode, _ sandbox: String) {
         let calls = node.calls.filter { $0.contains("id=\(sandbox) ") }

@@ -89,20 +89,25 @@ struct RuntimeNode {
             atPath: directory + "/swerve-cni", withDestinationPath: PluginProcess.ours)
     }
 
-    /// What the node's operator wrote, with our entry at its end.
-    private func writeChain() throws {
+    /// What the node's operator wrote, with our entry at its end; or what the cluster's network writes,
+    /// which knows nothing of us.
+    func writeChain(withEntry: Bool = true) throws {
+        let entry = """
+            , {"type": "swerve-cni", "agentSocket": "\(socket)", "capabilities":
+              {"io.kubernetes.cri.pod-annotations": true}}
+            """
         try write(
-            "net.d/10-pods.conflist",
+            Self.chain,
             """
             {"cniVersion": "1.0.0", "name": "pods", "plugins": [
               {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": {
                 "type": "host-local", "ranges": [[{"subnet": "10.88.7.0/24"}]],
                 "routes": [{"dst": "0.0.0.0/0"}]}},
-              {"type": "portmap", "capabilities": {"portMappings": true}},
-              {"type": "swerve-cni", "agentSocket": "\(socket)", "capabilities":
-                {"io.kubernetes.cri.pod-annotations": true}}]}
+              {"type": "portmap", "capabilities": {"portMappings": true}}\(withEntry ? entry : "")]}
             """)
     }
+
+    static let chain = "net.d/10-pods.conflist"
 
     func write(_ name: String, _ text: String) throws {
         try OwnedDescriptor.open("\(directory)/\(name)", .replace).write(text)

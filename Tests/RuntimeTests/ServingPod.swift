@@ -59,12 +59,13 @@ struct ServingPod {
     func expectServes(
         inboundByEnvoy: Bool = true, sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
-        try await expectAnswers(byEnvoy: inboundByEnvoy, sourceLocation)
+        try await expectAnswers(byEnvoy: inboundByEnvoy, sourceLocation: sourceLocation)
         try await expectAsks(sourceLocation)
     }
 
-    private func expectAnswers(
-        byEnvoy: Bool, _ sourceLocation: SourceLocation
+    /// The same of requests that come in.
+    func expectAnswers(
+        byEnvoy: Bool, sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
         let origin = Endpoint(running.address, Self.port)
         let (client, answer) = try ask(origin)

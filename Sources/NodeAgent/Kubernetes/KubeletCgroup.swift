@@ -29,4 +29,19 @@ extension Cgroup {
         }
         return nil
     }
+
+    /// The network namespace of a container whose cgroup a runtime has made in this one, a pod's: as a path
+    /// that opens it.
+    ///
+    /// cgroupfs names a container's cgroup by its id, systemd by a scope with the runtime's name.
+    func namespace(ofContainer id: String) -> String? {
+        for name in [id, "cri-containerd-\(id).scope", "crio-\(id).scope"] {
+            guard let process = try? child(name).processes().min(),
+                let namespace = try? NetworkNamespace.open("/proc/\(process)/ns/net")
+            else { continue }
+            // Where it has a name, that outlives the process.
+            return (try? ReachableNamespaces.find(inode: namespace.inode))?.path
+        }
+        return nil
+    }
 }

@@ -61,6 +61,16 @@ final class PodEvents: Sendable {
                 message: "redirected by \(choice.mechanism): \(choice.reason)"))
     }
 
+    /// Tells of a pod that has run without redirection until now.
+    func tell(ofMissed record: WorkloadRecord, _ pod: PodIdentity) {
+        tell(
+            Notice(
+                pod: pod, isWarning: true, reason: "RedirectionLate",
+                message: "started while the node's network did not call Swerve, and redirected "
+                    + "by \(record.mechanism?.rawValue ?? "none") from now on; connections it had "
+                    + "go on around its sidecar until they end, or it is restarted"))
+    }
+
     /// Tells of a pod that is not redirected as it should be.
     func tell(of refusal: AgentRefusal, _ pod: PodIdentity) {
         let remedy = refusal.error.remedy.map { " (\($0))" } ?? ""

@@ -11,8 +11,19 @@ final class AgentMetrics: Sendable {
         var connections = ConnectionTotals()
         var applies: [String: Histogram] = [:]
         var requests: [RequestKind: UInt64] = [:]
-        var failedOpen: Set<String> = []
-        var failedOpenTotal: UInt64 = 0
+        var failedOpen = Bystanders()
+        var missed = Bystanders()
+    }
+
+    /// Pods that run without redirection though they should not, each counted once.
+    private struct Bystanders {
+        var now: Set<String> = []
+        var total: UInt64 = 0
+
+        mutating func note(_ names: Set<String>) {
+            total += UInt64(names.subtracting(now).count)
+            now = names
+        }
     }
 
     private struct RequestKind: Hashable {
@@ -34,13 +45,11 @@ final class AgentMetrics: Sendable {
         state.withLock { $0.requests[kind, default: 0] += 1 }
     }
 
-    /// Takes note of the pods that run without redirection for now, each counted once.
-    func noteFailedOpen(_ names: Set<String>) {
-        state.withLock { state in
-            state.failedOpenTotal += UInt64(names.subtracting(state.failedOpen).count)
-            state.failedOpen = names
-        }
-    }
+    /// Takes note of the pods that run without redirection for now, by `failurePolicy: open`.
+    func noteFailedOpen(_ names: Set<String>) { state.withLock { $0.failedOpen.note(names) } }
+
+    /// Takes note of those that nobody has told us of.
+    func noteMissed(_ names: Set<String>) { state.withLock { $0.missed.note(names) } }
 
     /// Takes these for older than the agent, before it counts anything.
     ///
@@ -124,14 +133,17 @@ final class AgentMetrics: Sendable {
                 state.applies.sorted { $0.key < $1.key }.flatMap {
                     $0.value.samples("mechanism", $0.key)
                 })
-            text.add(
-                "swerve_failed_open_pods", .gauge,
-                "Pods that run without redirection, by failurePolicy open.",
-                [.init(state.failedOpen.count)])
-            text.add(
-                "swerve_failed_open_total", .counter,
-                "Pods that were started without redirection, by failurePolicy open.",
-                [.init(state.failedOpenTotal)])
+            for (name, pods, why) in [
+                ("failed_open", state.failedOpen, "by failurePolicy open"),
+                ("missed", state.missed, "for their network did not call us"),
+            ] {
+                text.add(
+                    "swerve_\(name)_pods", .gauge, "Pods that run without redirection, \(why).",
+                    [.init(pods.now.count)])
+                text.add(
+                    "swerve_\(name)_total", .counter,
+                    "Pods that were started without redirection, \(why).", [.init(pods.total)])
+            }
             text.add(
                 "swerve_requests_total", .counter, "Requests to the agent's API.",
                 state.requests.samples { kind in

@@ -69,6 +69,28 @@ struct PodKeeper: Sendable {
         return (record, [resolved.reason].compactMap(\.self))
     }
 
+    /// Whether a pod that nobody has told us of is to be redirected.
+    func redirects(_ pod: PodRequest, knowing facts: PodFacts) throws(AgentRefusal) -> Bool {
+        try policy.resolve(pod, [], knowing: facts).mode != .none
+    }
+
+    /// Adds a pod that nobody has told us of; `nil` if it goes meanwhile, by its DEL or else by what
+    /// `isThere` says then.
+    func addMissed(
+        _ pod: PodRequest, isThere: () -> Bool
+    ) async throws(AgentRefusal) -> WorkloadRecord? {
+        let start = departures.begin(pod.id)
+        let added: Result<WorkloadRecord, AgentRefusal>
+        do throws(AgentRefusal) {
+            added = .success(try await addTold(pod).0)
+        } catch { added = .failure(error) }
+        guard !departures.end(pod.id, since: start), isThere() else {
+            try await delete(pod.id)
+            return nil
+        }
+        return try added.get()
+    }
+
     /// What is to be known of a pod that starts; one that is deleted meanwhile is refused.
     private func facts(
         of pod: PodRequest, in cluster: Cluster

@@ -246,7 +246,7 @@ extension Engine {
             // The file may be gone while processes are still in there.
             return try neighbor.whoeverIsThere { () throws(KernelError) in
                 try ReachableNamespaces.find(inode: neighbor.identity.namespaceInode)
-                    .map { neighbor.place.workload(in: $0) }
+                    .map { neighbor.place.workload(in: $0.namespace) }
             }
         } catch {
             throw .unreachable(neighbor.place.id, error)

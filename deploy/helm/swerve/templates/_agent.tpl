@@ -49,6 +49,7 @@ containers:
       - --kube-server={{ . }}
       {{- end }}
       - --cni-conf-dir=/host/cni/net.d
+      - --cni-cache-dir=/host/cni/cache
       - --failure-policy={{ .Values.cni.failurePolicy }}
       - --plugin-timeout={{ .Values.cni.timeoutSeconds }}
       - --drift={{ .Values.interceptor.drift }}
@@ -79,6 +80,7 @@ containers:
     volumeMounts:
       {{- include "swerve.node-mounts" . | nindent 6 }}
       - {name: cni-conf, mountPath: /host/cni/net.d}
+      - {name: cni-cache, mountPath: /host/cni/cache, readOnly: true}
       - {name: policy, mountPath: /etc/swerve, readOnly: true}
       {{- if .Values.interceptor.flomeshSocket }}
       - {name: flomesh, mountPath: /host/flomesh}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AgentProtocol
+import AgentTestSupport
+import Foundation
+import KernelTestSupport
+import KubernetesTestSupport
+import LinuxKernel
+import OrderedJSON
+import RedirectionEngine
+import RedirectionModel
+import Testing
+
+@testable import NodeAgent
+
+/// Pods of a cluster's node that its network has started without us.
+@Suite(.requiresKernel, .timeLimit(.minutes(3))) struct MissedPodTests {
+    /// What a runtime's CNI library remembers, in a directory of the test's own.
+    private struct Memory {
+        let directory = Directory(path: "/tmp/swerve-cni-\(UInt32.random(in: 0 ... .max))")
+
+        func write(_ name: String, _ text: String) throws {
+            try Data(text.utf8).write(to: URL(filePath: directory.path + "/" + name))
+        }
+
+        static func name(of pod: ToldPod) -> String {
+            "net-\(pod.request.attachment.container)-\(pod.request.attachment.interface)"
+        }
+
+        /// Writes down an ADD by these plugins.
+        func note(
+            _ pod: ToldPod, plugins: [String] = ["bridge", "portmap"],
+            _ change: (JSON) -> JSON = { $0 }
+        ) throws {
+            try write(Self.name(of: pod), change(MissedPodTests.file(pod, plugins)).rendered())
+        }
+    }
+
+    /// An attachment as libcni 1.2 writes it down.
+    private static func file(_ pod: ToldPod, _ plugins: [String]) -> JSON {
+        let request = pod.request
+        let list = JSON(members: [
+            "cniVersion": .string("1.0.0"), "name": .string(request.network),
+            "plugins": .array(plugins.map { JSON(members: ["type": .string($0)]) }),
+        ])
+        func pair(_ name: String, _ value: String?) -> JSON {
+            .array([.string(name), .string(value ?? "")])
+        }
+        return JSON(members: [
+            "kind": .string("cniCacheV1"),
+            "containerId": .string(request.attachment.container),
+            "config": .string(Data(list.rendered().utf8).base64EncodedString()),
+            "ifName": .string(request.attachment.interface),
+            "networkName": .string(request.network),
+            "netns": request.namespacePath.map(JSON.string),
+            "cniArgs": .array([
+                pair("IgnoreUnknown", "1"), pair("K8S_POD_NAMESPACE", request.pod.namespace),
+                pair("K8S_POD_NAME", request.pod.name), pair("K8S_POD_UID", request.pod.uid),
+            ]),
+            "result": JSON(members: ["cniVersion": .string("1.0.0")]),
+        ])
+    }
+
+    private static func onNode(
+        refusing: Set<Mechanism> = [], cgroups: Cgroup? = nil,
+        _ body: (ClusterNode, Memory) async throws -> Void
+    ) async throws {
+        let memory = Memory()
+        try memory.directory.create()
+        defer { try? FileManager.default.removeItem(atPath: memory.directory.path) }
+        try await ClusterNode.with(
+            refusing: refusing, period: .milliseconds(50), attachments: memory.directory,
+            cgroups: cgroups
+        ) { try await body($0, memory) }
+    }
+
+    private func event(_ reason: String, of node: ClusterNode) -> JSON? {
+        node.api.events.first { $0["reason"]?.text == reason }
+    }
+
+    @Test func `the mesh's pods that the network added without us are redirected, and told of`()
+        async throws
+    {
+        let (member, other) = (
+            try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
+        )
+        try await Self.onNode { node, memory in
+            for pod in [member, other] { try memory.note(pod) }
+            node.set(other, labels: [:])
+            node.set(member)
+            try await node.waitUntil(.auto, member)
+            #expect(node.agent.kernel.holders(of: member.id) == [.ebpf])
+            try await waitUntil { event("RedirectionLate", of: node) != nil }
+            let told = try #require(event("RedirectionLate", of: node))
+            #expect(told["involvedObject"]?["name"]?.text == "web-a1")
+            #expect(told["message"]?.text?.contains("redirected by ebpf from now on") == true)
+            try await waitUntil { try await node.measures("swerve_missed_pods 0\n") }
+            #expect(try await node.measures("swerve_missed_total 1\n"))
+            // It follows the cluster like any other, and so does who comes to the mesh late.
+            var marked = member
+            marked.request.annotations = ["swerve.dev/mode": "nft"]
+            node.set(marked)
+            try await node.waitUntil(.nft, marked)
+            #expect(try node.record(of: other) == nil)
+            node.set(other)
+            try await node.waitUntil(.auto, other)
+        }
+    }
+
+    @Test func `who was told of, has other networks, or is no pod of this node's is left alone`()
+        async throws
+    {
+        let told = try ToldPod("a1", annotations: [:])
+        let (stranger, later, last) = (
+            try ToldPod("b2", annotations: [:]), try ToldPod("c3", annotations: [:]),
+            try ToldPod("d4", annotations: [:])
+        )
+        try await Self.onNode { node, memory in
+            try memory.note(told, plugins: ["bridge", "swerve-cni"])
+            try memory.note(stranger)
+            try memory.note(later) { $0.setting("ifName", to: .string("net1")) }
+            try memory.note(last)
+            for pod in [told, later, last] { node.set(pod) }
+            // The API server knows one of that name, and it is another.
+            node.api.setPod("web-b2", in: "shop", uid: "0c22", labels: ClusterNode.sidecar)
+            try await node.waitUntil(.auto, last)
+            for pod in [told, stranger, later] { #expect(try node.record(of: pod) == nil) }
+        }
+    }
+
+    @Test func `who has been on record is not brought back`() async throws {
+        let (pod, marker) = (
+            try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
+        )
+        try await Self.onNode { node, memory in
+            try memory.note(pod)
+            node.set(pod)
+            try await node.waitUntil(.auto, pod)
+            // Our DEL comes first, the file goes when all plugins have had theirs.
+            #expect(try await node.agent.ask("POST", "/v1/cni/delete", pod.body).status == 200)
+            try memory.note(marker)
+            node.set(marker)
+            try await node.waitUntil(.auto, marker)
+            #expect(try node.record(of: pod) == nil)
+            #expect(node.agent.kernel.holders(of: pod.id).isEmpty)
+        }
+    }
+
+    @Test func `files that nobody understands, and pods that are gone, are in nobody's way`()
+        async throws
+    {
+        let (pod, gone) = (
+            try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
+        )
+        try await Self.onNode { node, memory in
+            for (name, text) in [("net-x-eth0", "{"), ("net-y-eth0", "[]"), ("net-z-eth0", "")] {
+                try memory.write(name, text)
+            }
+            try memory.note(gone) { $0.setting("netns", to: .string("/run/netns/swerve-gone")) }
+            for pod in [pod, gone] { node.set(pod) }
+            // As a library that is in the middle of writing leaves it.
+            let whole = Self.file(pod, ["bridge"]).rendered()
+            try memory.write(Memory.name(of: pod), String(whole.prefix(40)))
+            try await Task.sleep(for: .milliseconds(20))
+            try memory.write(Memory.name(of: pod), whole)
+            try await node.waitUntil(.auto, pod)
+            #expect(try node.record(of: gone) == nil)
+            #expect(try await node.measures("swerve_missed_total 1\n"))
+        }
+    }
+
+    @Test func `who cannot be redirected is counted, told of, and tried again`() async throws {
+        let pod = try ToldPod("a1", annotations: ["swerve.dev/mode": "ebfp"])
+        try await Self.onNode(refusing: [.ebpf]) { node, memory in
+            try memory.note(pod)
+            node.set(pod)
+            try await waitUntil { try await node.measures("swerve_missed_pods 1\n") }
+            try await waitUntil { event("RedirectionRefused", of: node) != nil }
+            let told = try #require(event("RedirectionRefused", of: node))
+            #expect(told["message"]?.text?.contains("ebfp") == true, "\(told)")
+            #expect(try node.record(of: pod) == nil)
+            var mended = pod
+            mended.request.annotations = ["swerve.dev/mode": "nft"]
+            node.set(mended)
+            try await node.waitUntil(.nft, pod)
+            try await waitUntil { try await node.measures("swerve_missed_pods 0\n") }
+            #expect(try await node.measures("swerve_missed_total 1\n"))
+        }
+    }
+
+    @Test func `who is nowhere written down is found by the sandbox's cgroup`() async throws {
+        let root = try Cgroup.createUnique(prefix: "swerve-test")
+        let own = ["kubepods", "kubepods/pod0c21", "kubepods/pod0c21/a1"].map(root.child)
+        for cgroup in own { try cgroup.create() }
+        defer { for cgroup in own.reversed() + [root] { try? cgroup.remove() } }
+        let (pod, older) = (
+            try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
+        )
+        var birth = ChildProcess.Birth(["sleep", "300"])
+        birth.cgroup = own[2]
+        birth.namespace = pod.namespace
+        let pause = try LeashedProcess(birth)
+        try await Self.onNode(cgroups: root) { node, memory in
+            // An older library, and plugins whose result does not say it.
+            for pod in [pod, older] { try memory.note(pod) { $0.setting("netns", to: nil) } }
+            // Of the same pod, but of another sandbox: one of before the boot.
+            for pod in [pod, older] { node.set(pod) }
+            try await node.waitUntil(.auto, pod)
+            let record = try #require(try node.record(of: pod))
+            #expect(record.identity.namespaceInode == pod.namespace.inode)
+            #expect(record.place.cgroup == own[1].path)
+            #expect(try node.record(of: older) == nil)
+        }
+        try pause.stop()
+    }
+
+    @Test func `a sandbox is taken from the result where the library does not say it`() throws {
+        let pod = try ToldPod("a1")
+        let sandbox = JSON(members: [
+            "name": .string("eth0"), "sandbox": .string("/var/run/netns/cni-1"),
+        ])
+        let host = JSON(members: ["name": .string("veth0")])
+        let json = Self.file(pod, ["calico"]).setting("netns", to: nil).setting(
+            "result", to: JSON(members: ["interfaces": .array([host, sandbox])]))
+        let attachment = try CachedAttachment(json)
+        #expect(attachment.pod.namespacePath == "/var/run/netns/cni-1")
+        #expect(attachment.pod.pod == pod.request.pod)
+        #expect(attachment.plugins == ["calico"])
+        for (field, value) in [
+            ("kind", JSON.string("cniCacheV2")), ("config", .string("%")), ("ifName", JSON(7)),
+            ("containerId", .string("../x")), ("cniArgs", .string("K8S_POD_NAME=web")),
+        ] {
+            #expect(throws: FieldError.self, "\(field)") {
+                try CachedAttachment(json.setting(field, to: value))
+            }
+        }
+    }
+}
