@@ -101,7 +101,8 @@ kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, 
 test-kernel: deps-test build-tests ## run two of the suites on 5.10 and 6.12, as CI does (root, minutes)
 	$(Q)$(SUDO) scripts/kernels/fetch 5.10 6.12
 	$(Q)for kernel in 5.10 6.12; do \
-		$(SUDO) env SWERVE_SUITE_LIMIT=600 scripts/kernels/boot -t 1500 $$kernel \
+		$(SUDO) env SWERVE_SUITE_LIMIT=300 SWERVE_KERNEL_MEMORY=2048 \
+			scripts/kernels/boot -t 700 $$kernel \
 			scripts/kernels/suites .build/debug unified contract redirection || exit; \
 	done
 

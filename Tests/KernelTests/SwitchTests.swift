@@ -13,10 +13,12 @@ import Testing
 /// Mechanisms take over from one another under traffic, and nobody notices.
 ///
 /// `SWERVE_SWITCHES=1000` makes it a thousand, `SWERVE_SCENES=all,trafficControl` in these scenes alone;
-/// `SWERVE_BUSY=8` is enough for an emulated processor, whose 64 busy connections stall by themselves.
+/// `SWERVE_BUSY=8` and `SWERVE_PACE=20`, rests of twenty times the length, are enough for an emulated
+/// processor, which is busy with nothing but the traffic otherwise.
 @Suite(.requiresKernel, .serialized) struct SwitchTests {
     static let count = number("SWERVE_SWITCHES") ?? 12
     fileprivate static let busy = number("SWERVE_BUSY")
+    fileprivate static let pace = number("SWERVE_PACE") ?? 1
 
     private static func number(_ name: String) -> Int? {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
@@ -90,6 +92,8 @@ private struct Switches {
             var plan = pod.plan
             var settings = TrafficLoad.Settings()
             settings.busy = SwitchTests.busy ?? settings.busy
+            settings.pause *= SwitchTests.pace
+            settings.probePause *= SwitchTests.pace
             if scene.isTransparent {
                 plan.inboundMode = .transparent(mark: 0x539, table: 133)
                 settings.transparentMark = 0x539
