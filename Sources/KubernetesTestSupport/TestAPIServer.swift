@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import KernelTestSupport
+internal import NIOCore
 package import OrderedJSON
 internal import Synchronization
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 /// An API server on loopback, behind TLS: lists in pages, watches, forgets, and fails as it is told.
 package final class TestAPIServer: Sendable {
@@ -64,10 +70,18 @@ package final class TestAPIServer: Sendable {
         _ authority: TestAuthority, after earlier: TestAPIServer? = nil, token: String = "first"
     ) async throws -> TestAPIServer {
         let server = TestAPIServer(cluster: earlier?.cluster ?? TestCluster(), token)
-        let listener = try await TLSListener.start(authority, port: earlier?.port ?? 0) {
-            [weak server] request, answer in try await server?.answer(request, answer)
+        try await waitUntil {
+            do {
+                let listener = try await TLSListener.start(authority, port: earlier?.port ?? 0) {
+                    [weak server] request, answer in try await server?.answer(request, answer)
+                }
+                server.listener.withLock { $0 = listener }
+                return true
+            } catch let error as IOError where error.errnoCode == EADDRINUSE && earlier != nil {
+                // A process that is being born has the earlier one's socket until it is a program.
+                return false
+            }
         }
-        server.listener.withLock { $0 = listener }
         return server
     }
 

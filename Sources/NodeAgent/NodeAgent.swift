@@ -164,8 +164,9 @@ package actor NodeAgent {
     private nonisolated func takeIn() async {
         while !Task.isCancelled {
             await chores.work {
+                async let others: Void? = missed?.takeIn()
                 await failedOpen.takeIn(api.keeper)
-                await missed?.takeIn()
+                _ = await others
             }
             try? await Task.sleep(for: period)
         }

@@ -22,21 +22,28 @@ struct NetworkOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Where the runtime's CNI library remembers the pods it has added: those of the cluster's \
-            that it has added without us are redirected as soon as they are found there.
+            that it has added without us are redirected as soon as they are found there; none: \
+            they are left alone.
             """, valueName: "directory"))
     var cniCacheDir = "/var/lib/cni"
 
     @OptionGroup var plugin: PluginOptions
 
+    /// In place of a directory: nowhere.
+    private static let none = "none"
+
     func validate() throws {
         for (name, path) in [("--cni-conf-dir", cniConfDir), ("--cni-cache-dir", cniCacheDir)] {
             guard let path, !path.hasPrefix("/") else { continue }
+            guard name != "--cni-cache-dir" || path != Self.none else { continue }
             throw ValidationError("\(name) \(path): give a path that begins with /")
         }
     }
 
     /// Where the library has a file for each attachment.
-    var attachments: Directory { Directory(path: cniCacheDir + "/results") }
+    var attachments: Directory? {
+        cniCacheDir == Self.none ? nil : Directory(path: cniCacheDir + "/results")
+    }
 
     /// Keeps the entry for as long as this process lives, on a thread of its own.
     ///

@@ -24,7 +24,8 @@ import Testing
         "interceptor.maxUnavailable=10%,cni.failurePolicy=open,cni.timeoutSeconds=5",
         "uninstalling=true,interceptor.drift=report", "kubernetes.server=https://10.0.0.1:6443",
         "interceptor.podAnnotations.note=a: b # \"c\"", "cgroupRoot=/sys/fs/cgroup/unified",
-        "cgroupRoot=", "uninstalling=true,cgroupRoot=",
+        "cgroupRoot=", "uninstalling=true,cgroupRoot=", "cni.cacheDir=",
+        "cni.cacheDir=/var/lib/cni/cache",
     ]
 
     /// Values that cannot be, each with the name that must be in what is said of it.
@@ -33,7 +34,8 @@ import Testing
         ("trafficInterceptionMode=ebfp", "trafficInterceptionMode"),
         ("fsm.trafficInterceptionMode=ebpf", "fsm"), ("interceptor.debug=maybe", "debug"),
         ("cni.timeoutSeconds=0", "timeoutSeconds"), ("cni.timeoutSeconds=soon", "timeoutSeconds"),
-        ("cni.binDir=relative", "binDir"), ("image.tag=12", "tag"), ("policy.mode=ebpf", "mode"),
+        ("cni.binDir=relative", "binDir"), ("cni.cacheDir=relative", "cacheDir"),
+        ("image.tag=12", "tag"), ("policy.mode=ebpf", "mode"),
         ("interceptor.podLabels.a=true", "podLabels"), ("kubernetes.server=http://x", "server"),
         ("interceptor.maxUnavailable=0", "maxUnavailable"), ("image.repository=", "repository"),
     ]

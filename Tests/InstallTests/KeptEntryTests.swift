@@ -87,6 +87,20 @@ import Testing
         #expect(gone.status == 1 && gone.output.contains("no agent listens"))
     }
 
+    @Test func `a directory that is none is refused, and none at all where there may be none`()
+        throws
+    {
+        for option in ["--cni-conf-dir", "--cni-cache-dir"] {
+            let run = try BuiltProgram.run("swerved", [option, "etc/cni"])
+            #expect(run.status == 2, "\(run.output)")
+            #expect(run.output.contains("\(option) etc/cni: give a path that begins with /"))
+        }
+        let node = try NodeDirectory()
+        let agent = try agent(node, ["--cni-cache-dir=none"])
+        try agent.terminate()
+        #expect(try agent.finish() == 0)
+    }
+
     @Test func `requests are in the log when debug is asked for, and not else`() throws {
         for level in ["info", "debug"] {
             let node = try NodeDirectory()

@@ -88,6 +88,21 @@ struct ClusterNode {
         }
     }
 
+    /// Waits until the agent has looked at everything a few times more, by a pod that loses its
+    /// redirection.
+    func rest() async throws {
+        let marker = try ToldPod("rest")
+        #expect(try await add(marker).status == 200)
+        let mechanism = try #require(agent.kernel.holders(of: marker.id).first)
+        for _ in 0..<4 {
+            agent.kernel.lose(mechanism, of: marker.id)
+            try await KernelTestSupport.waitUntil {
+                agent.kernel.holders(of: marker.id).contains(mechanism)
+            }
+        }
+        #expect(try await agent.ask("POST", "/v1/cni/delete", marker.body).status == 200)
+    }
+
     /// Whether the metrics have these words.
     func measures(_ words: String) async throws -> Bool {
         try await agent.ask("GET", "/metrics").text.contains(words)

@@ -15,9 +15,10 @@ import Testing
 
 /// Pods of a cluster's node that its network has started without us.
 @Suite(.requiresKernel, .timeLimit(.minutes(3))) struct MissedPodTests {
-    /// What a runtime's CNI library remembers, in a directory of the test's own.
+    /// What a runtime's CNI library remembers, in a directory of the test's own, and namespaces by name.
     private struct Memory {
-        let directory = Directory(path: "/tmp/swerve-cni-\(UInt32.random(in: 0 ... .max))")
+        let root = Directory(path: "/tmp/swerve-cni-\(UInt32.random(in: 0 ... .max))")
+        var directory: Directory { root.child("results") }
 
         func write(_ name: String, _ text: String) throws {
             try Data(text.utf8).write(to: URL(filePath: directory.path + "/" + name))
@@ -32,7 +33,17 @@ import Testing
             _ pod: ToldPod, plugins: [String] = ["bridge", "portmap"],
             _ change: (JSON) -> JSON = { $0 }
         ) throws {
-            try write(Self.name(of: pod), change(MissedPodTests.file(pod, plugins)).rendered())
+            let file = try MissedPodTests.file(pod, plugins).setting(
+                "netns", to: .string(name(of: pod)))
+            try write(Self.name(of: pod), change(file).rendered())
+        }
+
+        /// A name for the pod's namespace.
+        private func name(of pod: ToldPod) throws -> String {
+            let path = "\(root.path)/\(pod.request.attachment.container)"
+            try? FileManager.default.createSymbolicLink(
+                atPath: path, withDestinationPath: #require(pod.request.namespacePath))
+            return path
         }
     }
 
@@ -67,7 +78,7 @@ import Testing
     ) async throws {
         let memory = Memory()
         try memory.directory.create()
-        defer { try? FileManager.default.removeItem(atPath: memory.directory.path) }
+        defer { try? FileManager.default.removeItem(atPath: memory.root.path) }
         try await ClusterNode.with(
             refusing: refusing, period: .milliseconds(50), attachments: memory.directory,
             cgroups: cgroups
@@ -96,6 +107,7 @@ import Testing
             #expect(told["message"]?.text?.contains("redirected by ebpf from now on") == true)
             try await waitUntil { try await node.measures("swerve_missed_pods 0\n") }
             #expect(try await node.measures("swerve_missed_total 1\n"))
+            #expect(try node.record(of: member)?.labels?["late"] == "true")
             // It follows the cluster like any other, and so does who comes to the mesh late.
             var marked = member
             marked.request.annotations = ["swerve.dev/mode": "nft"]
@@ -111,20 +123,35 @@ import Testing
         async throws
     {
         let told = try ToldPod("a1", annotations: [:])
-        let (stranger, later, last) = (
+        let (stranger, later, reused) = (
             try ToldPod("b2", annotations: [:]), try ToldPod("c3", annotations: [:]),
             try ToldPod("d4", annotations: [:])
         )
+        let (renamed, last) = (
+            try ToldPod("e5", annotations: [:]), try ToldPod("z9", annotations: [:])
+        )
+        // Somebody has it redirected under another name.
+        var alias = try ToldPod("f6")
+        alias.request.namespacePath = renamed.request.namespacePath
         try await Self.onNode { node, memory in
             try memory.note(told, plugins: ["bridge", "swerve-cni"])
             try memory.note(stranger)
             try memory.note(later) { $0.setting("ifName", to: .string("net1")) }
+            // Whose number that is by now, nobody knows.
+            try memory.note(reused) {
+                $0.setting("netns", to: reused.request.namespacePath.map(JSON.string))
+            }
+            try memory.note(renamed)
+            #expect(try await node.add(alias).status == 200)
             try memory.note(last)
-            for pod in [told, later, last] { node.set(pod) }
+            for pod in [told, later, reused, renamed, last] { node.set(pod) }
             // The API server knows one of that name, and it is another.
             node.api.setPod("web-b2", in: "shop", uid: "0c22", labels: ClusterNode.sidecar)
             try await node.waitUntil(.auto, last)
-            for pod in [told, stranger, later] { #expect(try node.record(of: pod) == nil) }
+            for pod in [told, stranger, later, reused, renamed] {
+                #expect(try node.record(of: pod) == nil, "\(pod.id)")
+            }
+            #expect(try await node.measures("swerve_missed_total 1\n"))
         }
     }
 
@@ -159,10 +186,9 @@ import Testing
             try memory.note(gone) { $0.setting("netns", to: .string("/run/netns/swerve-gone")) }
             for pod in [pod, gone] { node.set(pod) }
             // As a library that is in the middle of writing leaves it.
-            let whole = Self.file(pod, ["bridge"]).rendered()
-            try memory.write(Memory.name(of: pod), String(whole.prefix(40)))
-            try await Task.sleep(for: .milliseconds(20))
-            try memory.write(Memory.name(of: pod), whole)
+            try memory.write(Memory.name(of: pod), #"{"kind": "cniCa"#)
+            try await node.rest()
+            try memory.note(pod)
             try await node.waitUntil(.auto, pod)
             #expect(try node.record(of: gone) == nil)
             #expect(try await node.measures("swerve_missed_total 1\n"))
@@ -188,16 +214,49 @@ import Testing
         }
     }
 
-    @Test func `who is nowhere written down is found by the sandbox's cgroup`() async throws {
+    @Test func `who says its mode itself waits for nobody, and falls back like others`()
+        async throws
+    {
+        let (pod, other) = (
+            try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
+        )
+        try await Self.onNode(refusing: [.ebpf]) { node, memory in
+            // The API server has not told of either.
+            try memory.note(pod) { file in
+                let word = JSON(members: ["swerve.dev/mode": .string("auto")])
+                return file.setting(
+                    "capabilityArgs",
+                    to: JSON(members: ["io.kubernetes.cri.pod-annotations": word]))
+            }
+            try memory.note(other)
+            try await node.waitUntil(.auto, pod)
+            for reason in ["RedirectionFallback", "RedirectionLate"] {
+                try await waitUntil { event(reason, of: node) != nil }
+            }
+            try await node.rest()
+            #expect(try node.record(of: other) == nil)
+        }
+    }
+
+    @Test(arguments: [
+        "a1", "cri-containerd-a1.scope", "crio-a1.scope", "crio-a1", "crio-a1.scope/container",
+    ])
+    func `who is nowhere written down is found by the sandbox's cgroup`(
+        _ name: String
+    ) async throws {
         let root = try Cgroup.createUnique(prefix: "swerve-test")
-        let own = ["kubepods", "kubepods/pod0c21", "kubepods/pod0c21/a1"].map(root.child)
+        var paths = ["kubepods", "kubepods/pod0c21"]
+        for part in name.split(separator: "/") {
+            paths.append(paths.last.map { "\($0)/\(part)" } ?? "")
+        }
+        let own = paths.map(root.child)
         for cgroup in own { try cgroup.create() }
         defer { for cgroup in own.reversed() + [root] { try? cgroup.remove() } }
         let (pod, older) = (
             try ToldPod("a1", annotations: [:]), try ToldPod("b2", annotations: [:])
         )
         var birth = ChildProcess.Birth(["sleep", "300"])
-        birth.cgroup = own[2]
+        birth.cgroup = own.last
         birth.namespace = pod.namespace
         let pause = try LeashedProcess(birth)
         try await Self.onNode(cgroups: root) { node, memory in
@@ -212,6 +271,46 @@ import Testing
             #expect(try node.record(of: older) == nil)
         }
         try pause.stop()
+    }
+
+    @Test func `who lives and cannot be found is counted, and told of`() async throws {
+        let root = try Cgroup.createUnique(prefix: "swerve-test")
+        let own = ["kubepods", "kubepods/pod0c21", "kubepods/pod0c21/other"].map(root.child)
+        for cgroup in own { try cgroup.create() }
+        defer { for cgroup in own.reversed() + [root] { try? cgroup.remove() } }
+        let pod = try ToldPod("a1", annotations: [:])
+        var birth = ChildProcess.Birth(["sleep", "300"])
+        birth.cgroup = own.last
+        let application = try LeashedProcess(birth)
+        try await Self.onNode(cgroups: root) { node, memory in
+            try memory.note(pod) { $0.setting("netns", to: nil) }
+            node.set(pod)
+            try await waitUntil { try await node.measures("swerve_missed_pods 1\n") }
+            try await waitUntil { event("RedirectionRefused", of: node) != nil }
+            let told = try #require(event("RedirectionRefused", of: node))
+            #expect(told["message"]?.text?.contains("cannot be opened (restart it)") == true)
+        }
+        try application.stop()
+    }
+
+    @Test func `a directory that cannot be read changes nothing`() async throws {
+        let pod = try ToldPod("a1", annotations: [:])
+        try await Self.onNode { node, memory in
+            try memory.note(pod)
+            node.set(pod)
+            try await node.waitUntil(.auto, pod)
+            #expect(try await node.agent.ask("POST", "/v1/cni/delete", pod.body).status == 200)
+            // For a while nobody can look, and then everything is as it was.
+            let aside = memory.root.path + "/aside"
+            try FileManager.default.moveItem(atPath: memory.directory.path, toPath: aside)
+            try memory.root.replace("results", with: "")
+            try await node.rest()
+            try memory.root.remove("results")
+            try FileManager.default.moveItem(atPath: aside, toPath: memory.directory.path)
+            try await node.rest()
+            #expect(try node.record(of: pod) == nil)
+            #expect(try await node.measures("swerve_missed_total 1\n"))
+        }
     }
 
     @Test func `a sandbox is taken from the result where the library does not say it`() throws {

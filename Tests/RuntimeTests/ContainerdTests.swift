@@ -97,7 +97,7 @@ import Testing
                 let network = ["--cni-conf-dir", "\(node.directory)/net.d"]
                 try await node.withAgent(network + authority.options(to: api), inNetwork: false) {
                     try await waitUntil {
-                        node.read("agent.log").contains("early was started without redirection")
+                        node.read("agent.log").contains("early was started without us")
                     }
                     try await pod.expectServes()
                     try await waitUntil {

@@ -30,17 +30,21 @@ extension Cgroup {
         return nil
     }
 
-    /// The network namespace of a container whose cgroup a runtime has made in this one, a pod's: as a path
-    /// that opens it.
+    /// The network namespace of a container whose cgroup a runtime has made in this one, a pod's.
     ///
-    /// cgroupfs names a container's cgroup by its id, systemd by a scope with the runtime's name.
-    func namespace(ofContainer id: String) -> String? {
-        for name in [id, "cri-containerd-\(id).scope", "crio-\(id).scope"] {
-            guard let process = try? child(name).processes().min(),
-                let namespace = try? NetworkNamespace.open("/proc/\(process)/ns/net")
-            else { continue }
-            // Where it has a name, that outlives the process.
-            return (try? ReachableNamespaces.find(inode: namespace.inode))?.path
+    /// containerd names it by the id, or as a scope of systemd's; CRI-O has a prefix in either case, and
+    /// crun has the processes one level below.
+    func namespace(ofContainer id: String) -> ReachableNamespaces.Found? {
+        for name in [id, "cri-containerd-\(id).scope", "crio-\(id)", "crio-\(id).scope"] {
+            for cgroup in [child(name), child(name + "/container")] {
+                guard let process = try? cgroup.processes().min(),
+                    let namespace = try? NetworkNamespace.open("/proc/\(process)/ns/net"),
+                    // Nobody else has got its number meanwhile.
+                    (try? cgroup.processes().contains(process)) == true
+                else { continue }
+                // Where the namespace has a name, that outlives the process.
+                return try? ReachableNamespaces.find(inode: namespace.inode)
+            }
         }
         return nil
     }

@@ -62,13 +62,13 @@ final class PodEvents: Sendable {
     }
 
     /// Tells of a pod that has run without redirection until now.
-    func tell(ofMissed record: WorkloadRecord, _ pod: PodIdentity) {
+    func tell(ofMissed pod: PodIdentity, by mechanism: String) {
         tell(
             Notice(
                 pod: pod, isWarning: true, reason: "RedirectionLate",
                 message: "started while the node's network did not call Swerve, and redirected "
-                    + "by \(record.mechanism?.rawValue ?? "none") from now on; connections it had "
-                    + "go on around its sidecar until they end, or it is restarted"))
+                    + "by \(mechanism) from now on; connections it had go on around its sidecar "
+                    + "until they end, or it is restarted"))
     }
 
     /// Tells of a pod that is not redirected as it should be.

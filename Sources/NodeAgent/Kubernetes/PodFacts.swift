@@ -5,7 +5,7 @@ internal import KubernetesClient
 internal import PolicyFile
 
 /// What the cluster says of a pod, as far as it is known.
-struct PodFacts: Sendable {
+struct PodFacts: Hashable, Sendable {
     /// `nil` for a pod that the API server does not know (yet), or is not asked about.
     var pod: KubernetesObject?
     var namespace: KubernetesObject?

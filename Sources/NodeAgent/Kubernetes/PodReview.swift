@@ -113,6 +113,8 @@ actor PodReview {
 extension WorkloadRecord {
     /// The label that says what was decided last from what the cluster says.
     static let decision = "decision"
+    /// The label of those that have run without redirection before.
+    static let late = "late"
     /// The label of those whose plugin tells of the mesh's pods alone.
     static let enrolled = "enrolled"
 

@@ -135,7 +135,7 @@ final class AgentMetrics: Sendable {
                 })
             for (name, pods, why) in [
                 ("failed_open", state.failedOpen, "by failurePolicy open"),
-                ("missed", state.missed, "for their network did not call us"),
+                ("missed", state.missed, "started by a network that did not call us"),
             ] {
                 text.add(
                     "swerve_\(name)_pods", .gauge, "Pods that run without redirection, \(why).",

@@ -14,6 +14,7 @@ internal import OrderedJSON
 ///   "kind": "cniCacheV1", "containerId": "4f1c…", "ifName": "eth0", "networkName": "pods",
 ///   "config": "eyJjbmlWZXJza…", "netns": "/var/run/netns/cni-5b0c…",
 ///   "cniArgs": [["K8S_POD_NAMESPACE", "shop"], ["K8S_POD_NAME", "web"]],
+///   "capabilityArgs": {"io.kubernetes.cri.pod-annotations": {"swerve.dev/mode": "auto"}},
 ///   "result": {"interfaces": [{"name": "eth0", "sandbox": "/var/run/netns/cni-5b0c…"}]}
 /// }
 /// ```
@@ -42,6 +43,8 @@ struct CachedAttachment: Sendable {
     }
 
     private static func pod(_ fields: JSONFields) throws(FieldError) -> PodRequest {
+        // What the library has been told is what it tells a plugin, and is checked like that; a DEL
+        // needs the least.
         var variables = [
             "CNI_COMMAND": "DEL",
             "CNI_CONTAINERID": try fields.required("containerId", fields.string),
@@ -56,11 +59,15 @@ struct CachedAttachment: Sendable {
             "cniVersion": .string(CNIVersion.v1_0_0.rawValue),
             "name": .string(try fields.required("networkName", fields.string)),
         ])
+        var pod: PodRequest
         do throws(CNIError) {
-            return try Invocation { variables[$0] }.request(Array(input.rendered().utf8))
+            pod = try Invocation { variables[$0] }.request(Array(input.rendered().utf8))
         } catch {
             throw FieldError("the attachment", nil, error.message)
         }
+        let capabilities = try fields.fields("capabilityArgs")
+        pod.annotations = try capabilities?.dictionary(PluginConfiguration.annotationsCapability)
+        return pod
     }
 
     private static func namespacePath(

@@ -30,9 +30,9 @@ struct PodKeeper: Sendable {
         self.cgroups = cgroups
     }
 
-    func add(_ pod: PodRequest) async throws(AgentRefusal) -> PodAnswer {
+    func add(_ pod: PodRequest, isLate: Bool = false) async throws(AgentRefusal) -> PodAnswer {
         do throws(AgentRefusal) {
-            let (record, reason) = try await addTold(pod)
+            let (record, reason) = try await addTold(pod, isLate: isLate)
             cluster?.events.tell(of: record, pod.pod)
             cluster?.lookAgain(pod.pod)
             return PodAnswer(
@@ -46,7 +46,7 @@ struct PodKeeper: Sendable {
 
     /// Adds a pod; what is to be said beside the record's reason comes with it.
     private func addTold(
-        _ pod: PodRequest
+        _ pod: PodRequest, isLate: Bool
     ) async throws(AgentRefusal) -> (WorkloadRecord, [String]) {
         guard let path = pod.namespacePath else {
             throw AgentRefusal(malformed: "must be given", field: "namespacePath")
@@ -64,6 +64,7 @@ struct PodKeeper: Sendable {
         let resolved = try policy.resolve(pod, addresses, knowing: facts)
         var labels = pod.labels
         labels[WorkloadRecord.decision] = resolved.decision
+        if isLate { labels[WorkloadRecord.late] = "true" }
         if policy.isEnrolling { labels[WorkloadRecord.enrolled] = "true" }
         let record = try await apply(resolved, to: place, labels: labels)
         return (record, [resolved.reason].compactMap(\.self))
@@ -78,14 +79,15 @@ struct PodKeeper: Sendable {
     /// `isThere` says then.
     func addMissed(
         _ pod: PodRequest, isThere: () -> Bool
-    ) async throws(AgentRefusal) -> WorkloadRecord? {
+    ) async throws(AgentRefusal) -> PodAnswer? {
         let start = departures.begin(pod.id)
-        let added: Result<WorkloadRecord, AgentRefusal>
+        let added: Result<PodAnswer, AgentRefusal>
         do throws(AgentRefusal) {
-            added = .success(try await addTold(pod).0)
+            added = .success(try await add(pod, isLate: true))
         } catch { added = .failure(error) }
         guard !departures.end(pod.id, since: start), isThere() else {
-            try await delete(pod.id)
+            // What cannot be removed now is forgotten with its namespace.
+            try? await delete(pod.id)
             return nil
         }
         return try added.get()

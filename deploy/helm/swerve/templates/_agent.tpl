@@ -49,7 +49,7 @@ containers:
       - --kube-server={{ . }}
       {{- end }}
       - --cni-conf-dir=/host/cni/net.d
-      - --cni-cache-dir=/host/cni/cache
+      - --cni-cache-dir={{ if .Values.cni.cacheDir }}/host/cni/cache{{ else }}none{{ end }}
       - --failure-policy={{ .Values.cni.failurePolicy }}
       - --plugin-timeout={{ .Values.cni.timeoutSeconds }}
       - --drift={{ .Values.interceptor.drift }}
@@ -80,7 +80,9 @@ containers:
     volumeMounts:
       {{- include "swerve.node-mounts" . | nindent 6 }}
       - {name: cni-conf, mountPath: /host/cni/net.d}
+      {{- if .Values.cni.cacheDir }}
       - {name: cni-cache, mountPath: /host/cni/cache, readOnly: true}
+      {{- end }}
       - {name: policy, mountPath: /etc/swerve, readOnly: true}
       {{- if .Values.interceptor.flomeshSocket }}
       - {name: flomesh, mountPath: /host/flomesh}
