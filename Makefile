@@ -100,11 +100,11 @@ kernel-support: build-tests ## write the tables of docs/kernel-support.md anew, 
 
 test-kernel: deps-test build-tests ## run two of the suites on 5.10 and 6.12, as CI does (root, minutes)
 	$(Q)$(SUDO) scripts/kernels/fetch 5.10 6.12
-	$(Q)for kernel in 5.10 6.12; do \
-		$(SUDO) env SWERVE_SUITE_LIMIT=300 SWERVE_KERNEL_MEMORY=2048 \
-			scripts/kernels/boot -t 700 $$kernel \
-			scripts/kernels/suites .build/debug unified contract redirection || exit; \
-	done
+	$(Q)status=0; for kernel in 5.10 6.12; do \
+		$(SUDO) env SWERVE_KERNEL_MEMORY=2048 scripts/kernels/boot -t 700 $$kernel \
+			env SWERVE_SUITE_LIMIT=300 scripts/kernels/suites \
+			.build/debug unified contract redirection || status=1; \
+	done; exit $$status
 
 test-kernels: deps-test build-tests ## run the suites on Debian's kernels, emulated (root, an hour): KERNELS=6.12/v1
 	$(Q)$(SUDO) scripts/kernels/fetch

@@ -99,9 +99,13 @@ package final class RunningProgram: Sendable {
 
     /// Ends the program as a crash does.
     package func kill() throws(KernelError) {
-        let children = (try? readFile("/proc/\(limit.pid)/task/\(limit.pid)/children")) ?? ""
-        for child in children.split(separator: " ").compactMap({ Int32($0) }) {
-            try ProcessIdentity(running: child)?.signal(.kill)
+        // timeout(1) may not have started it yet.
+        for _ in 0..<1000 {
+            let children = (try? readFile("/proc/\(limit.pid)/task/\(limit.pid)/children")) ?? ""
+            let numbers = children.split(separator: " ").compactMap { Int32($0) }
+            for child in numbers { try ProcessIdentity(running: child)?.signal(.kill) }
+            if !numbers.isEmpty { break }
+            if try wait(.milliseconds(5)) != nil { return }
         }
         _ = try wait(.seconds(60))
     }

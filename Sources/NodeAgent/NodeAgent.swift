@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CNIPlugin
 internal import LinuxKernel
 internal import LocalHTTP
 package import Logging
@@ -63,7 +64,10 @@ package actor NodeAgent {
             keeper: keeper, feed: feed, readiness: Readiness(door.probe),
             inspectors: door.inspectors, logger: logger)
         failedOpen = FailedOpenPods(besides: door.socket, logger)
-        missed = door.attachments.flatMap { MissedPods($0, keeper, logger) }
+        let messengers = [PluginConfiguration.type] + (door.flomeshSocket == nil ? [] : ["fsm-cni"])
+        missed = door.attachments.flatMap {
+            MissedPods($0, toldOfBy: Set(messengers), keeper, logger)
+        }
         self.door = door
         self.period = period
         self.logger = logger
@@ -100,7 +104,10 @@ package actor NodeAgent {
             }
         }
         defer { clock.cancel() }
-        let takingIn = Task { await takeIn() }
+        let takingIn = [
+            Task { await atEachPeriod { await self.failedOpen.takeIn(self.api.keeper) } },
+            Task { await atEachPeriod { await self.missed?.takeIn() } },
+        ]
         await withTaskCancellationHandler {
             for await wake in wakes {
                 if Task.isCancelled { break }
@@ -113,7 +120,7 @@ package actor NodeAgent {
         records = nil
         // Neither begins anything more; what they are at is waited for like requests.
         following.cancel()
-        takingIn.cancel()
+        for task in takingIn { task.cancel() }
         api.feed.finish()
         await withTaskGroup { [grace = door.grace] group in
             for server in servers { group.addTask { await server.stop(grace: grace) } }
@@ -161,13 +168,9 @@ package actor NodeAgent {
 
     /// Takes in pods that were started without us, beside everything else: some of them may have to be
     /// asked about, and whoever is asked may be long in answering.
-    private nonisolated func takeIn() async {
+    private nonisolated func atEachPeriod(_ takeIn: @Sendable () async -> Void) async {
         while !Task.isCancelled {
-            await chores.work {
-                async let others: Void? = missed?.takeIn()
-                await failedOpen.takeIn(api.keeper)
-                _ = await others
-            }
+            await chores.work { await takeIn() }
             try? await Task.sleep(for: period)
         }
     }

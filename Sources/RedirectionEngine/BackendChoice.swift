@@ -84,6 +84,8 @@ extension PassedOver: CustomStringConvertible {
 package enum ChoiceError: Error, Hashable {
     /// The one that was asked for cannot run here; it is never replaced by another.
     case unmet(Mechanism, missing: [FeatureReport])
+    /// The kernel is older than the first that the one that was asked for is taken on.
+    case tooOld(Mechanism, KernelVersion, first: KernelVersion)
     /// The one that was asked for cannot express the plan.
     case refused(Mechanism, because: String)
     /// Something of others keeps the one that was asked for from working.
@@ -97,6 +99,10 @@ extension ChoiceError: CustomStringConvertible {
         switch self {
         case .unmet(let mechanism, let missing):
             "\(mechanism) was asked for and cannot run here: " + Self.list(missing)
+        case .tooOld(let mechanism, let version, let first):
+            "\(mechanism) was asked for and cannot run here: "
+                + "kernel \(version) is older than \(first); "
+                + "ask for auto, nft or legacy, or boot Linux \(first) or newer"
         case .refused(let mechanism, let reason):
             "\(mechanism) was asked for and cannot do this: \(reason)"
         case .blocked(let mechanism, let hook):
@@ -112,8 +118,8 @@ extension ChoiceError: CustomStringConvertible {
     }
 }
 
-/// The first kernel on which `automatic` tries eBPF, whatever the probes say.
-private let oldestAutomaticEBPF = KernelVersion(5, 4)
+/// The first kernel on which eBPF is taken, whatever the probes say.
+private let oldestForEBPF = KernelVersion(5, 4)
 
 /// Chooses a mechanism from what the operator wants, the kernel has, the plan needs, and others do.
 ///
@@ -131,6 +137,9 @@ package func choose(
         let assessment = assessments.first { $0.mechanism == mechanism }
         guard let assessment, assessment.missing.isEmpty else {
             throw .unmet(mechanism, missing: assessment?.missing ?? [])
+        }
+        if mechanism == .ebpf, version < oldestForEBPF {
+            throw .tooOld(mechanism, version, first: oldestForEBPF)
         }
         if let hook = others.blocker(of: mechanism) { throw .blocked(mechanism, by: hook) }
         if let reason = refusal(mechanism) { throw .refused(mechanism, because: reason) }
@@ -180,9 +189,9 @@ private struct Candidates {
 
     private func obstacle(to assessment: Assessment) -> PassedOver? {
         let mechanism = assessment.mechanism
-        if mechanism == .ebpf, version < oldestAutomaticEBPF {
+        if mechanism == .ebpf, version < oldestForEBPF {
             return PassedOver(
-                mechanism, .version, "kernel \(version) is older than \(oldestAutomaticEBPF)")
+                mechanism, .version, "kernel \(version) is older than \(oldestForEBPF)")
         }
         let missing = assessment.missing
         if !missing.isEmpty {

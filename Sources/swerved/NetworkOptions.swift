@@ -33,10 +33,12 @@ struct NetworkOptions: ParsableArguments {
     private static let none = "none"
 
     func validate() throws {
-        for (name, path) in [("--cni-conf-dir", cniConfDir), ("--cni-cache-dir", cniCacheDir)] {
-            guard let path, !path.hasPrefix("/") else { continue }
-            guard name != "--cni-cache-dir" || path != Self.none else { continue }
-            throw ValidationError("\(name) \(path): give a path that begins with /")
+        if let cniConfDir, !cniConfDir.hasPrefix("/") {
+            throw ValidationError("--cni-conf-dir \(cniConfDir): give a path that begins with /")
+        }
+        guard cniCacheDir.hasPrefix("/") || cniCacheDir == Self.none else {
+            throw ValidationError(
+                "--cni-cache-dir \(cniCacheDir): give a path that begins with /, or none")
         }
     }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import AgentProtocol
+import AgentTestSupport
 import Foundation
 import KernelTestSupport
 import LinuxKernel
@@ -81,6 +83,45 @@ import Testing
         }
     }
 
+    /// What somebody does to a part of it, and the kernel tells of.
+    enum Deed: String, CaseIterable, Codable, Sendable {
+        case insertsRule, deletesRules, deletesRoute, deletesQdisc
+
+        var words: [String] {
+            switch self {
+            case .insertsRule: ["nft", "insert", "rule", "inet", "swerve", "outbound", "accept"]
+            case .deletesRules: ["nft", "flush", "chain", "inet", "swerve", "output"]
+            case .deletesRoute: ["ip", "route", "flush", "table", "133"]
+            case .deletesQdisc: ["tc", "qdisc", "del", "dev", "eth0", "clsact"]
+            }
+        }
+
+        var mechanism: Mechanism { self == .deletesQdisc ? .ebpf : .nft }
+        var plan: EngineNode.PlanName { self == .deletesRoute ? .transparent : .own }
+        /// Below it, inbound goes by tc.
+        var ceiling: KernelVersion? { self == .deletesQdisc ? KernelVersion(5, 4) : nil }
+    }
+
+    @Test(.timeLimit(.minutes(2)), arguments: Deed.allCases)
+    func `so is a part of it`(_ deed: Deed) async {
+        await #expect(processExitsWith: .success) { [deed] in
+            try await EngineNode.with(below: deed.ceiling) { node in
+                let apply = try node.host(
+                    ["apply", "\(deed.mechanism)", node.planFile(deed.plan)])
+                #expect(apply.status == 0, "\(apply.output)")
+                // Longer than anybody here waits.
+                let agent = try Self.agent(node, ["--period", "3600"])
+                for _ in 0..<3 {
+                    let result = try StockTool.run(deed.words, in: node.pod.namespace)
+                    #expect(result.status == 0, "\(result.output)")
+                    #expect(try agent.line(containing: "web: \(deed.mechanism) repaired") != nil)
+                }
+                try Self.end(agent)
+                try Self.remove(node)
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(2)))
     func `a workload that a command applies is listened to at once`() async {
         await #expect(processExitsWith: .success) {
@@ -155,7 +196,9 @@ import Testing
 
     @Test(.timeLimit(.minutes(30)), arguments: Mechanism.allCases)
     func `no connection notices that agents are killed`(_ mechanism: Mechanism) async {
-        await #expect(processExitsWith: .success) { [mechanism] in
+        let result = await #expect(
+            processExitsWith: .success, observing: [\.standardOutputContent]
+        ) { [mechanism] in
             try await EngineNode.with { node in
                 let apply = try node.host(["apply", "\(mechanism)", node.planFile(.own)])
                 #expect(apply.status == 0, "\(apply.output)")
@@ -175,6 +218,76 @@ import Testing
                 try Self.remove(node)
             }
         }
+        print(result?.output ?? "")
+    }
+
+    @Test(.timeLimit(.minutes(30)), arguments: [false, true])
+    func `nor that they are killed at any instant, and nothing is left of them`(
+        _ isOld: Bool
+    ) async {
+        let result = await #expect(
+            processExitsWith: .success, observing: [\.standardOutputContent]
+        ) { [isOld] in
+            try await EngineNode.with(below: isOld ? KernelVersion(5, 4) : nil) { node in
+                let before = try Leavings(of: node)
+                let apply = try node.host(["apply", "ebpf", node.planFile(.own)])
+                #expect(apply.status == 0, "\(apply.output)")
+                let outcome = try await TrafficLoad(node.pod).run {
+                    for _ in 0..<Self.cycles { try await Self.killSometime(node) }
+                    try await Self.switchThrough(node)
+                }
+                print("\(Self.cycles) agents killed at any instant\n\(outcome.summary)")
+                #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
+                for direction in Direction.allCases {
+                    #expect(outcome.blocks[direction, default: 0] > 100)
+                    #expect(outcome.probes[direction, default: 0] > 10)
+                }
+                try Self.remove(node)
+                let after = try Leavings(of: node)
+                #expect(after == before, "\(after.difference(from: before))")
+            }
+        }
+        print(result?.output ?? "")
+    }
+
+    private static func request(for mode: Mechanism) -> TestRequest {
+        TestRequest("PATCH", "/v1/pods/web", #"{"mode": "\#(mode)"}"#)
+    }
+
+    /// Kills an agent soon after its birth, before it has recovered or not, or while it switches.
+    private static func killSometime(_ node: EngineNode) async throws {
+        if Bool.random() {
+            let agent = try RunningProgram(
+                "swerved", node.options + ["--period", "0.1"], joiningErrors: true)
+            try await Task.sleep(for: .milliseconds(Int.random(in: 0...150)))
+            return try agent.kill()
+        }
+        let agent = try Self.agent(node)
+        let request = Self.request(for: Mechanism.allCases.randomElement() ?? .nft)
+        let socket = node.state + "/agent.sock"
+        let asking = Task {
+            // Whether there is an answer is left to chance, so its want is no issue.
+            try? await onThread {
+                let client = try UnixClient.connect(socket)
+                try client.send(request.text)
+                _ = try client.receiveAll()
+            }
+        }
+        try await Task.sleep(for: .milliseconds(Int.random(in: 0...120)))
+        try agent.kill()
+        _ = await asking.value
+    }
+
+    /// One more agent, which is asked for every mechanism, and lives to its end.
+    private static func switchThrough(_ node: EngineNode) async throws {
+        let agent = try Self.agent(node)
+        let socket = node.state + "/agent.sock"
+        for mode in [Mechanism.ebpf, .nft, .legacy] {
+            let request = Self.request(for: mode)
+            let reply = try await onThread { try request.ask(socket) }
+            #expect(reply.status == 200, "\(mode): \(reply.text)")
+        }
+        try Self.end(agent)
     }
 
     @Test func `what the daemon is told wrongly is named`() throws {

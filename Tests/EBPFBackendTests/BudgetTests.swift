@@ -17,7 +17,7 @@ import Testing
         ) {
             try await withTestCgroup { try await Self.weigh(on: $0) }
         }
-        print(String(decoding: result?.standardOutputContent ?? [], as: UTF8.self))
+        print(result?.output ?? "")
     }
 
     private static func weigh(on cgroup: Cgroup) async throws {

@@ -59,11 +59,11 @@ extension Subject {
     }
 }
 
-/// Waits 10 seconds at most for the maps to hold what they held before.
-private func settledOccupancy(
-    of backend: EBPFBackend, at rest: [String: Int]
+/// Waits for the maps to hold what they held before; `patience` is how long at most.
+func settledOccupancy(
+    of backend: EBPFBackend, at rest: [String: Int], within patience: Duration = .seconds(10)
 ) async throws -> [String: Int] {
-    let limit = ContinuousClock.now + .seconds(10)
+    let limit = ContinuousClock.now + patience
     var counts = try await backend.occupancy()
     while counts != rest, ContinuousClock.now < limit {
         try await Task.sleep(for: .milliseconds(100))

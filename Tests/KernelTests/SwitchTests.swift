@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import EBPFBackend
 import Foundation
 import IPTablesBackend
 import KernelTestSupport
@@ -61,18 +62,13 @@ import Testing
 
     @Test(.timeLimit(.minutes(60)), arguments: Scene.possible)
     func `no connection notices a switch, and nothing is left of any`(_ scene: Scene) async {
-        let output = await #expect(
+        let result = await #expect(
             processExitsWith: .success,
             observing: [\.standardOutputContent]
         ) { [scene] in
             try await Switches.run(scene)
         }
-        show(output)
-    }
-
-    /// Prints the numbers.
-    private func show(_ output: ExitTest.Result?) {
-        if let output { print(String(decoding: output.standardOutputContent, as: UTF8.self)) }
+        print(result?.output ?? "")
     }
 }
 
@@ -113,6 +109,7 @@ private struct Switches {
     /// Switches at random under traffic, then checks that nothing is left.
     private mutating func all(_ settings: TrafficLoad.Settings) async throws {
         let before = try Traces(of: pod.namespace)
+        let entries = try await programs?.occupancy()
         try await backends[current].apply(plan, to: pod.workload)
         let load = TrafficLoad(pod, settings)
         try load.start()
@@ -135,6 +132,23 @@ private struct Switches {
         for backend in backends { try await end(backend) }
         let after = try Traces(of: pod.namespace)
         #expect(after == before, "\(after) \(before)")
+        if let entries { try await expectMaps(at: entries) }
+    }
+
+    /// The programs among the mechanisms, if there are.
+    private var programs: EBPFBackend? {
+        for case let programs as EBPFBackend in backends { return programs }
+        return nil
+    }
+
+    /// The maps hold what they held before, and nothing found them full.
+    private func expectMaps(at rest: [String: Int]) async throws {
+        guard let programs else { return }
+        // Flows through tc are kept for two minutes after their end.
+        let entries = try await settledOccupancy(of: programs, at: rest, within: .seconds(150))
+        #expect(entries == rest)
+        let failures = try await programs.failures()
+        #expect(failures.values.allSatisfy { $0 == 0 }, "\(failures)")
     }
 
     /// One switch: the new before the old goes, or nothing in between.

@@ -21,10 +21,21 @@ import Testing
         #expect(choice.passedOver.map(\.cause) == [.kernel])
     }
 
-    @Test func `below 5.4 automatic never takes eBPF, whatever the probes say`() throws {
+    @Test func `below 5.4 eBPF is never taken, whatever the probes say`() throws {
         let choice = try choose(.automatic, among: complete, on: KernelVersion(5, 3))
         #expect(choice.mechanism == .nft)
         #expect(choice.reason == "ebpf: kernel 5.3 is older than 5.4")
+        let tooOld = ChoiceError.tooOld(.ebpf, KernelVersion(5, 3), first: KernelVersion(5, 4))
+        #expect(throws: tooOld) {
+            try choose(.exactly(.ebpf), among: complete, on: KernelVersion(5, 3))
+        }
+        #expect("\(tooOld)".contains("kernel 5.3 is older than 5.4; ask for auto, nft or legacy"))
+        let first = try choose(.exactly(.ebpf), among: complete, on: KernelVersion(5, 4))
+        #expect(first.mechanism == .ebpf)
+        // What is missing says more than a version.
+        #expect(throws: ChoiceError.unmet(.ebpf, missing: [Self.lacking])) {
+            try choose(.exactly(.ebpf), among: withoutEBPF, on: KernelVersion(5, 3))
+        }
     }
 
     @Test func `a mechanism that was asked for is never replaced`() throws {

@@ -32,20 +32,30 @@ extension Cgroup {
 
     /// The network namespace of a container whose cgroup a runtime has made in this one, a pod's.
     ///
-    /// containerd names it by the id, or as a scope of systemd's; CRI-O has a prefix in either case, and
+    /// Runtimes name it by the id, or as a scope of systemd's; CRI-O has a prefix in either case, and
     /// crun has the processes one level below.
-    func namespace(ofContainer id: String) -> ReachableNamespaces.Found? {
-        for name in [id, "cri-containerd-\(id).scope", "crio-\(id)", "crio-\(id).scope"] {
+    func namespace(
+        ofContainer id: String
+    ) throws(KernelError) -> ReachableNamespaces.Found? {
+        let scopes = ["cri-containerd", "crio", "docker"].map { "\($0)-\(id).scope" }
+        for name in [id, "crio-\(id)"] + scopes {
             for cgroup in [child(name), child(name + "/container")] {
-                guard let process = try? cgroup.processes().min(),
-                    let namespace = try? NetworkNamespace.open("/proc/\(process)/ns/net"),
-                    // Nobody else has got its number meanwhile.
-                    (try? cgroup.processes().contains(process)) == true
-                else { continue }
-                // Where the namespace has a name, that outlives the process.
-                return try? ReachableNamespaces.find(inode: namespace.inode)
+                do throws(KernelError) {
+                    guard let inode = try cgroup.namespaceInode() else { continue }
+                    // Where the namespace has a name, that outlives the process.
+                    return try ReachableNamespaces.find(inode: inode)
+                } catch  where error.saysGone {}
             }
         }
         return nil
+    }
+
+    /// The network namespace of the oldest process here, unless that is still on its way to one.
+    private func namespaceInode() throws(KernelError) -> UInt64? {
+        guard let process = try processes().min() else { return nil }
+        let inode = try NetworkNamespace.open("/proc/\(process)/ns/net").inode
+        // Nobody else has got its number meanwhile.
+        guard try processes().contains(process) else { return nil }
+        return try NetworkNamespace.machines().contains(inode) ? nil : inode
     }
 }

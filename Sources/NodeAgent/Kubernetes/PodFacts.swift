@@ -5,7 +5,7 @@ internal import KubernetesClient
 internal import PolicyFile
 
 /// What the cluster says of a pod, as far as it is known.
-struct PodFacts: Hashable, Sendable {
+struct PodFacts: Sendable {
     /// `nil` for a pod that the API server does not know (yet), or is not asked about.
     var pod: KubernetesObject?
     var namespace: KubernetesObject?
@@ -13,6 +13,11 @@ struct PodFacts: Hashable, Sendable {
     /// What the pod says: to the cluster, which is the latest, or else to its runtime.
     func annotations(of request: PodRequest) -> [String: String] {
         pod?.annotations ?? request.annotations ?? [:]
+    }
+
+    /// Whether the same is known, whatever the objects' versions.
+    func saysTheSame(as other: PodFacts) -> Bool {
+        pod.saysTheSame(as: other.pod) && namespace.saysTheSame(as: other.namespace)
     }
 }
 
@@ -32,6 +37,12 @@ extension KubernetesObject {
     func isPod(called uid: String?) -> Bool {
         guard let uid, uid != self.uid else { return true }
         return annotations["kubernetes.io/config.hash"] == uid
+    }
+}
+
+extension KubernetesObject? {
+    fileprivate func saysTheSame(as other: KubernetesObject?) -> Bool {
+        map { $0.saysTheSame(as: other) } ?? (other == nil)
     }
 }
 

@@ -13,6 +13,7 @@ final class AgentMetrics: Sendable {
         var requests: [RequestKind: UInt64] = [:]
         var failedOpen = Bystanders()
         var missed = Bystanders()
+        var undecided = 0
     }
 
     /// Pods that run without redirection though they should not, each counted once.
@@ -48,8 +49,13 @@ final class AgentMetrics: Sendable {
     /// Takes note of the pods that run without redirection for now, by `failurePolicy: open`.
     func noteFailedOpen(_ names: Set<String>) { state.withLock { $0.failedOpen.note(names) } }
 
-    /// Takes note of those that nobody has told us of.
-    func noteMissed(_ names: Set<String>) { state.withLock { $0.missed.note(names) } }
+    /// Takes note of those that nobody has told us of, and of how many may be such.
+    func noteMissed(_ names: Set<String>, undecided: Int) {
+        state.withLock { state in
+            state.missed.note(names)
+            state.undecided = undecided
+        }
+    }
 
     /// Takes these for older than the agent, before it counts anything.
     ///
@@ -144,6 +150,10 @@ final class AgentMetrics: Sendable {
                     "swerve_\(name)_total", .counter,
                     "Pods that were started without redirection, \(why).", [.init(pods.total)])
             }
+            text.add(
+                "swerve_undecided_pods", .gauge,
+                "Pods started by a network that did not call us, of which too little is known.",
+                [.init(state.undecided)])
             text.add(
                 "swerve_requests_total", .counter, "Requests to the agent's API.",
                 state.requests.samples { kind in

@@ -11,11 +11,13 @@ struct AttachmentFiles: Sendable {
         let version: Directory.FileVersion
         /// What is on file, or why that is not understood.
         let content: Result<CachedAttachment, FieldError>
-        var isTold = false
     }
 
     let directory: Directory
     private var files: [String: File] = [:]
+    /// What has been wrong with which file at the last look, and what has been told of it.
+    private var problems: [String: String] = [:]
+    private var told: [String: String] = [:]
 
     init(_ directory: Directory) { self.directory = directory }
 
@@ -25,7 +27,13 @@ struct AttachmentFiles: Sendable {
     mutating func read(_ logger: Logger) throws(KernelError) -> [String: CachedAttachment] {
         let names = Set(try directory.contents())
         files = files.filter { names.contains($0.key) }
-        for name in names.sorted() { try look(at: name, logger) }
+        var problems: [String: String] = [:]
+        for name in names {
+            do throws(KernelError) {
+                problems[name] = try look(at: name)
+            } catch { problems[name] = "\(error)" }
+        }
+        tell(problems, logger)
         return files.compactMapValues { try? $0.content.get() }
     }
 
@@ -36,20 +44,31 @@ struct AttachmentFiles: Sendable {
         } catch { return true }
     }
 
-    private mutating func look(at name: String, _ logger: Logger) throws(KernelError) {
+    /// Returns what is wrong with the file.
+    private mutating func look(at name: String) throws(KernelError) -> String? {
         // Asked for before the file is read: whoever writes meanwhile has it read again.
-        guard let version = try directory.version(of: name) else { return files[name] = nil }
-        if var known = files[name], known.version == version {
-            // It may have been in the middle of being written at first.
-            if case .failure(let error) = known.content, !known.isTold {
-                logger.warning("\(directory.path)/\(name) is not understood: \(error.message)")
-                known.isTold = true
-                files[name] = known
-            }
-            return
+        guard let version = try directory.version(of: name) else {
+            files[name] = nil
+            return nil
         }
-        guard let text = try directory.read(name) else { return files[name] = nil }
-        files[name] = File(version: version, content: Self.parse(text))
+        if files[name]?.version != version {
+            files[name] = nil
+            guard let text = try directory.read(name) else { return nil }
+            files[name] = File(version: version, content: Self.parse(text))
+        }
+        if case .failure(let error) = files[name]?.content { return error.message }
+        return nil
+    }
+
+    /// Tells what is wrong at a second look, too: at the first, a file may be being written.
+    private mutating func tell(_ problems: [String: String], _ logger: Logger) {
+        for (name, problem) in problems
+        where self.problems[name] == problem && told[name] != problem {
+            logger.warning("\(directory.path)/\(name) is not understood: \(problem)")
+            told[name] = problem
+        }
+        self.problems = problems
+        told = told.filter { problems[$0.key] != nil }
     }
 
     private static func parse(_ text: String) -> Result<CachedAttachment, FieldError> {

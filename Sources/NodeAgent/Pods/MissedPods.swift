@@ -16,14 +16,12 @@ internal import RedirectionModel
 actor MissedPods {
     /// What a runtime calls the interface of a pod's own network.
     private static let interface = "eth0"
-    /// The plugins that tell us of pods: ours, and Flomesh's.
-    private static let messengers: Set = [PluginConfiguration.type, "fsm-cni"]
 
     private struct Missed {
         let pod: PodRequest
         let facts: PodFacts
-        /// What it takes for us, if that is known, to be in its namespace.
-        let isReachable: Bool
+        /// Why its namespace cannot be entered.
+        var obstacle: String?
     }
 
     /// Why a pod could not be taken in, and when that is tried again if nothing else is said of it.
@@ -36,6 +34,8 @@ actor MissedPods {
 
     private let keeper: PodKeeper
     private let cluster: Cluster
+    /// The plugins that tell us of pods.
+    private let messengers: Set<String>
     private let logger: Logger
     private var files: AttachmentFiles
     /// Those that have been on record: from then on they are like any other, and who removes one means it.
@@ -46,9 +46,13 @@ actor MissedPods {
     private var complaint: String?
 
     /// `nil` on a node of no cluster: nobody else says which pods are ours.
-    init?(_ directory: Directory, _ keeper: PodKeeper, _ logger: Logger) {
+    init?(
+        _ directory: Directory, toldOfBy messengers: Set<String>, _ keeper: PodKeeper,
+        _ logger: Logger
+    ) {
         guard let cluster = keeper.cluster else { return nil }
         files = AttachmentFiles(directory)
+        self.messengers = messengers
         self.keeper = keeper
         self.cluster = cluster
         self.logger = logger
@@ -61,11 +65,11 @@ actor MissedPods {
         settled.formIntersection(attachments.keys)
         refusals = refusals.filter { attachments[$0.key] != nil }
         var missed = findMissed(among: attachments, records)
-        keeper.metrics.noteMissed(Set(missed.keys))
+        keeper.metrics.noteMissed(Set(missed.keys), undecided: undecided)
         for (name, pod) in missed.sorted(by: { $0.key < $1.key }) where !Task.isCancelled {
             if await takeIn(pod, name) { missed[name] = nil }
         }
-        keeper.metrics.noteMissed(Set(missed.keys))
+        keeper.metrics.noteMissed(Set(missed.keys), undecided: undecided)
     }
 
     private func read(
@@ -100,52 +104,29 @@ actor MissedPods {
         var missed: [String: Missed] = [:]
         var undecided = 0
         for (name, attachment) in attachments where isOfInterest(name, attachment) {
-            guard records[attachment.pod.id] == nil else {
+            let pod = attachment.pod
+            guard records[pod.id] == nil else {
                 settled.insert(name)
                 continue
             }
-            // Who is redirected under another name is, and who is gone need not be.
-            guard let (pod, namespace) = locate(attachment.pod),
-                namespace.map({ !taken.contains($0.inode) }) ?? true
-            else { continue }
-            guard let facts = facts(of: pod) else {
-                undecided += 1
-                continue
-            }
+            let facts = facts(of: pod)
             // Who cannot be understood is refused like everybody else.
-            if (try? keeper.redirects(pod, knowing: facts)) ?? true {
-                missed[name] = Missed(pod: pod, facts: facts, isReachable: namespace != nil)
+            guard facts.map({ (try? keeper.redirects(pod, knowing: $0)) ?? true }) ?? true,
+                let found = locate(pod, besides: taken)
+            else { continue }
+            if let facts {
+                missed[name] = Missed(pod: found.pod, facts: facts, obstacle: found.obstacle)
+            } else {
+                undecided += 1
             }
         }
         tell(undecided: undecided)
-        return missed
+        return withoutOlderSandboxes(missed)
     }
 
     private func isOfInterest(_ name: String, _ attachment: CachedAttachment) -> Bool {
         attachment.pod.attachment.interface == Self.interface && !settled.contains(name)
-            && Self.messengers.isDisjoint(with: attachment.plugins)
-    }
-
-    /// The pod and its namespace; without one if it is there and its namespace is not found, and `nil`
-    /// if it is gone.
-    private func locate(_ told: PodRequest) -> (PodRequest, NetworkNamespace?)? {
-        var pod = told
-        // A process of that number may be anybody's by now.
-        if let path = told.namespacePath, !path.hasPrefix("/proc/") {
-            do throws(KernelError) {
-                return (pod, try NetworkNamespace.open(path))
-            } catch { return error.saysGone ? nil : (pod, nil) }
-        }
-        guard let cgroup = keeper.cgroups?.ofPod(told.pod.uid) else { return nil }
-        guard let found = cgroup.namespace(ofContainer: told.attachment.container) else {
-            // It may be another sandbox of this pod that lives there, which has a record then.
-            let isAlone = !keeper.engine.list().records.contains {
-                $0.labels?["uid"] == told.pod.uid
-            }
-            return isAlone && (try? cgroup.isPopulated()) == true ? (pod, nil) : nil
-        }
-        pod.namespacePath = found.path
-        return (pod, found.namespace)
+            && messengers.isDisjoint(with: attachment.plugins)
     }
 
     /// What is known of the pod, if that is enough; its own word is, where nobody can be asked.
@@ -153,6 +134,43 @@ actor MissedPods {
         if let facts = cluster.known(pod.pod) { return facts }
         let dependsOnMore = (try? keeper.policy.depends(pod, on: PodFacts())) ?? false
         return dependsOnMore ? nil : PodFacts()
+    }
+
+    /// The pod, in a namespace that is there and that nobody has redirected under another name; `nil` if
+    /// there is none.
+    private func locate(
+        _ told: PodRequest, besides taken: Set<UInt64>
+    ) -> (pod: PodRequest, obstacle: String?)? {
+        var pod = told
+        do throws(KernelError) {
+            let namespace: NetworkNamespace
+            // A process of that number may be anybody's by now.
+            if let path = told.namespacePath, !path.hasPrefix("/proc/") {
+                namespace = try NetworkNamespace.open(path)
+            } else {
+                guard let cgroup = keeper.cgroups?.ofPod(told.pod.uid) else { return nil }
+                guard let found = try cgroup.namespace(ofContainer: told.attachment.container)
+                else {
+                    let obstacle = "no process in \(cgroup.path) is known as its sandbox's"
+                    return try cgroup.isPopulated() ? (pod, obstacle) : nil
+                }
+                pod.namespacePath = found.path
+                namespace = found.namespace
+            }
+            return taken.contains(namespace.inode) ? nil : (pod, nil)
+        } catch { return error.saysGone ? nil : (pod, "\(error)") }
+    }
+
+    /// A sandbox that is not found may be an older one of a pod that has another by now.
+    private func withoutOlderSandboxes(_ missed: [String: Missed]) -> [String: Missed] {
+        guard missed.values.contains(where: { $0.obstacle != nil }) else { return missed }
+        let known = keeper.engine.list().records.compactMap { $0.labels?["uid"] }
+        let found = missed.values.filter { $0.obstacle == nil }.compactMap(\.pod.pod.uid)
+        let others = Set(known + found)
+        return missed.filter { entry in
+            entry.value.obstacle == nil
+                || !(entry.value.pod.pod.uid.map(others.contains) ?? false)
+        }
     }
 
     private func tell(undecided count: Int) {
@@ -167,37 +185,42 @@ actor MissedPods {
 
     /// Whether nothing has to be done for a pod any more.
     private func takeIn(_ missed: Missed, _ name: String) async -> Bool {
-        if let last = refusals[name], last.facts == missed.facts, last.due > .now { return false }
+        if let last = refusals[name], last.facts.saysTheSame(as: missed.facts), last.due > .now {
+            return false
+        }
         let pod = missed.pod
         do throws(AgentRefusal) {
-            guard missed.isReachable else { throw refuseUnreachable(pod) }
-            guard let answer = try await keeper.addMissed(pod, isThere: { files.remembers(name) })
+            if let obstacle = missed.obstacle { throw refuse(pod, obstacle) }
+            // It may have gone while others were taken in.
+            guard files.remembers(name),
+                let answer = try await keeper.addMissed(pod, isThere: { files.remembers(name) })
             else { return true }
             settled.insert(name)
             if answer.redirected { tell(answer, pod) }
             return true
         } catch {
-            if missed.isReachable, pod.isGone { return true }
-            refuse(error, missed, name)
+            if missed.obstacle == nil, pod.isGone { return true }
+            note(error, missed, name)
             return false
         }
     }
 
-    private func refuseUnreachable(_ pod: PodRequest) -> AgentRefusal {
+    private func refuse(_ pod: PodRequest, _ obstacle: String) -> AgentRefusal {
         let refusal = AgentRefusal(
             503,
             AgentError(
-                "\(pod.name) was started without us, and its network namespace cannot be opened",
-                remedy: "restart it", retryable: true))
+                "\(pod.name) was started without us, and its network namespace is not found: "
+                    + obstacle,
+                remedy: "restart it, if that stays so", retryable: true))
         cluster.events.tell(of: refusal, pod.pod)
         return refusal
     }
 
-    private func refuse(_ refusal: AgentRefusal, _ missed: Missed, _ name: String) {
+    private func note(_ refusal: AgentRefusal, _ missed: Missed, _ name: String) {
         let message = refusal.error.message
         let last = refusals[name]
-        let first = Backoff(first: cluster.access.retry, longest: .seconds(300))
-        var backoff = last?.facts == missed.facts ? last?.backoff ?? first : first
+        var backoff = Backoff(first: cluster.access.retry, longest: .seconds(300))
+        if let last, last.facts.saysTheSame(as: missed.facts) { backoff = last.backoff }
         let due = ContinuousClock.now + backoff.fail()
         refusals[name] = Refusal(
             facts: missed.facts, message: message, backoff: backoff, due: due)
