@@ -210,11 +210,7 @@ import Testing
                     }
                 }
                 print("\(mechanism), \(Self.cycles) agents killed\n\(outcome.summary)")
-                #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
-                for direction in Direction.allCases {
-                    #expect(outcome.blocks[direction, default: 0] > 100)
-                    #expect(outcome.probes[direction, default: 0] > 10)
-                }
+                Self.expectNoFault(outcome)
                 try Self.remove(node)
             }
         }
@@ -237,17 +233,21 @@ import Testing
                     try await Self.switchThrough(node)
                 }
                 print("\(Self.cycles) agents killed at any instant\n\(outcome.summary)")
-                #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
-                for direction in Direction.allCases {
-                    #expect(outcome.blocks[direction, default: 0] > 100)
-                    #expect(outcome.probes[direction, default: 0] > 10)
-                }
+                Self.expectNoFault(outcome)
                 try Self.remove(node)
                 let after = try Leavings(of: node)
                 #expect(after == before, "\(after.difference(from: before))")
             }
         }
         print(result?.output ?? "")
+    }
+
+    private static func expectNoFault(_ outcome: TrafficLoad.Outcome) {
+        #expect(outcome.faults.isEmpty, "\(outcome.summary) \(outcome.faults)")
+        for direction in Direction.allCases {
+            #expect(outcome.blocks[direction, default: 0] > 100)
+            #expect(outcome.probes[direction, default: 0] > 10)
+        }
     }
 
     private static func request(for mode: Mechanism) -> TestRequest {
