@@ -18,8 +18,20 @@ final class Departures: Sendable {
         entries.withLock { entries in entries[id]?.deletions += 1 }
     }
 
+    /// What `body` comes to, and whether the pod has been deleted meanwhile.
+    func during<Value>(
+        _ id: Workload.ID, _ body: () async throws(AgentRefusal) -> Value
+    ) async -> (outcome: Result<Value, AgentRefusal>, isGone: Bool) {
+        let start = begin(id)
+        let outcome: Result<Value, AgentRefusal>
+        do throws(AgentRefusal) {
+            outcome = .success(try await body())
+        } catch { outcome = .failure(error) }
+        return (outcome, end(id, since: start))
+    }
+
     /// Begins to wait; what it returns is for `end`.
-    func begin(_ id: Workload.ID) -> Int {
+    private func begin(_ id: Workload.ID) -> Int {
         entries.withLock { entries in
             entries[id, default: Entry()].waiting += 1
             return entries[id]?.deletions ?? 0
@@ -27,7 +39,7 @@ final class Departures: Sendable {
     }
 
     /// Whether the pod has been deleted since `start`.
-    func end(_ id: Workload.ID, since start: Int) -> Bool {
+    private func end(_ id: Workload.ID, since start: Int) -> Bool {
         entries.withLock { entries in
             guard var entry = entries[id] else { return false }
             entry.waiting -= 1

@@ -80,12 +80,10 @@ struct PodKeeper: Sendable {
     func addMissed(
         _ pod: PodRequest, isThere: () -> Bool
     ) async throws(AgentRefusal) -> PodAnswer? {
-        let start = departures.begin(pod.id)
-        let added: Result<PodAnswer, AgentRefusal>
-        do throws(AgentRefusal) {
-            added = .success(try await add(pod, isLate: true))
-        } catch { added = .failure(error) }
-        guard !departures.end(pod.id, since: start), isThere() else {
+        let (added, isGone) = await departures.during(pod.id) {
+            () async throws(AgentRefusal) in try await add(pod, isLate: true)
+        }
+        guard !isGone, isThere() else {
             // What cannot be removed now is forgotten with its namespace.
             try? await delete(pod.id)
             return nil
@@ -97,15 +95,12 @@ struct PodKeeper: Sendable {
     private func facts(
         of pod: PodRequest, in cluster: Cluster
     ) async throws(AgentRefusal) -> PodFacts {
-        let start = departures.begin(pod.id)
-        let facts: Result<PodFacts, AgentRefusal>
-        do throws(AgentRefusal) {
-            facts = .success(
-                try await cluster.facts(of: pod) { (facts) throws(AgentRefusal) in
-                    try policy.depends(pod, on: facts)
-                })
-        } catch { facts = .failure(error) }
-        guard !departures.end(pod.id, since: start) else {
+        let (facts, isGone) = await departures.during(pod.id) { () async throws(AgentRefusal) in
+            try await cluster.facts(of: pod) { (facts) throws(AgentRefusal) in
+                try policy.depends(pod, on: facts)
+            }
+        }
+        guard !isGone else {
             throw AgentRefusal(
                 503,
                 AgentError(
